@@ -43,6 +43,8 @@ NOUNS: dict[str, tuple[str, str]] = {
     "budget": ("budget", "Budgets: limit what you spend in a day, a month or at all."),
     "limit": ("limit", "Rate limits: how much is asked at a time, by key and model."),
     "account": ("account", "Accounts and their balances."),
+    "exchange": ("exchange", "The exchange: buy and sell assets, see the book."),
+    "asset": ("asset", "Assets: what accounts may have beside AITBC."),
     "deposit": ("deposit", "Give an account play money (admins)."),
     "faucet": ("faucet", "Take play money for yourself."),
     "key": ("key", "API keys: made, listed, rotated, revoked."),

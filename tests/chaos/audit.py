@@ -10,14 +10,50 @@ from tests.chaos.load import Acknowledged
 
 NOTHING = {
     "a transaction whose entries do not sum to zero": """
-        SELECT transaction_id FROM trading.entries GROUP BY transaction_id HAVING sum(amount_units) <> 0""",
+        SELECT transaction_id FROM trading.entries GROUP BY transaction_id, asset HAVING sum(amount_units) <> 0""",
+    "an entry of another asset than its account": """
+        SELECT e.transaction_id FROM trading.entries e JOIN trading.accounts a ON a.id = e.account_id
+        WHERE coalesce(e.asset, 'AITBC') <> a.asset""",
     "an account whose balance is not the sum of its entries": """
         SELECT a.id FROM trading.accounts a LEFT JOIN trading.entries e ON e.account_id = a.id
         GROUP BY a.id, a.balance_units HAVING a.balance_units <> coalesce(sum(e.amount_units), 0)""",
     "an owner who owes": "SELECT id FROM trading.accounts WHERE owner LIKE 'acct_%' AND balance_units < 0",
-    "escrow that is not the open holds": """
-        SELECT 1 WHERE (SELECT coalesce(sum(balance_units), 0) FROM trading.accounts WHERE purpose = 'escrow')
-        <> (SELECT coalesce(sum(amount_units), 0) FROM trading.holds WHERE state = 'open')""",
+    "escrow that is not the open holds and orders": """
+        WITH held AS (
+            SELECT 'AITBC' AS asset, amount_units FROM trading.holds WHERE state = 'open' UNION ALL
+            SELECT CASE o.side WHEN 'buy' THEN p.quote ELSE p.base END, o.held_units
+            FROM trading.exchange_orders o JOIN trading.exchange_pairs p ON p.id = o.pair)
+        SELECT asset FROM (SELECT asset, sum(amount_units) AS held FROM held GROUP BY asset) h
+        FULL JOIN (SELECT asset, sum(balance_units) AS escrow FROM trading.accounts WHERE purpose = 'escrow'
+            GROUP BY asset) e USING (asset)
+        WHERE coalesce(held, 0) <> coalesce(escrow, 0)""",
+    "an account whose held money is not its open holds and orders": """
+        WITH held AS (
+            SELECT 'AITBC' AS asset, amount_units FROM trading.holds WHERE state = 'open' UNION ALL
+            SELECT CASE o.side WHEN 'buy' THEN p.quote ELSE p.base END, o.held_units
+            FROM trading.exchange_orders o JOIN trading.exchange_pairs p ON p.id = o.pair)
+        SELECT asset FROM (SELECT asset, sum(amount_units) AS held FROM held GROUP BY asset) h
+        FULL JOIN (SELECT asset, sum(held_units) AS counted FROM trading.accounts GROUP BY asset) a USING (asset)
+        WHERE coalesce(held, 0) <> coalesce(counted, 0)""",
+    "an open order that does not hold what is open of it": """
+        SELECT id FROM trading.exchange_orders WHERE held_units <> CASE WHEN state <> 'open' THEN 0
+            WHEN side = 'sell' THEN quantity_units - filled_units
+            ELSE (quantity_units - filled_units)::numeric * price_units / 100000000 END""",
+    "an order whose trades are not what it counts": """
+        SELECT o.id FROM trading.exchange_orders o LEFT JOIN trading.exchange_trades t ON o.id IN (t.maker, t.taker)
+        GROUP BY o.id, o.filled_units, o.cost_units, o.fee_units HAVING o.filled_units <> coalesce(sum(t.quantity_units), 0)
+            OR o.cost_units <> coalesce(sum(t.cost_units), 0) OR o.fee_units <> coalesce(sum(
+                CASE o.side WHEN 'buy' THEN t.buyer_fee_units ELSE t.seller_fee_units END), 0)""",
+    "a trade without its transaction, or two sides of one account": """
+        SELECT t.id FROM trading.exchange_trades t LEFT JOIN trading.transactions p ON p.id = t.id AND p.kind = 'trade'
+        WHERE p.id IS NULL OR t.buyer = t.seller""",
+    "a book that is crossed": """
+        SELECT b.pair FROM trading.exchange_orders b JOIN trading.exchange_orders s USING (pair)
+        WHERE b.side = 'buy' AND s.side = 'sell' AND b.state = 'open' AND s.state = 'open'
+            AND b.price_units >= s.price_units""",
+    "a pair whose log or trades have a gap": """
+        SELECT id FROM trading.exchange_pairs p WHERE events <> (SELECT count(*) FROM trading.exchange_events WHERE pair = p.id)
+            OR trades <> (SELECT count(*) FROM trading.exchange_trades WHERE pair = p.id)""",
     "a succeeded job without exactly one receipt": """
         SELECT j.id FROM ai.jobs j LEFT JOIN trading.receipts r ON r.id = j.id
         WHERE (j.state = 'succeeded') <> (r.id IS NOT NULL)""",

@@ -282,6 +282,7 @@ def test_what_changes_something_has_a_dry_run_and_an_idempotency_key(leaf: Leaf)
     of_edges = ("add", "deploy", "update", "rollback", "scale", "balance", "choose")
     changes = changes or str(leaf) in {f"edge {verb}" for verb in of_edges}
     of_plugins = {"buy", "call", "install", "restore", "price", "namespace", "publish"}
+    changes = changes or (leaf.words[0] == "exchange" and leaf.words[-1] in {"buy", "sell", "halt", "open"})
     changes = changes or (leaf.words[0] == "plugin" and leaf.words[-1] in of_plugins)
     changes = (changes or str(leaf) == "miner install") and str(leaf) != "miner test"  # which tries this machine
     assert ({"dry_run", "idempotency_key", "yes", "no_input"} <= leaf.names) == changes

@@ -206,6 +206,7 @@ async def _things(app: TestApp, stocked: StockedApp, owner: Caller, miner: HandM
     known = (
         await _trades(owner, await app.who("seller"))
         | await _agents(owner)
+        | await _exchange(await app.admin(), owner)
         | await _plugins(app, owner)
         | await _disputes(await app.who("buyer", funds="1"), miner, body)
         | {
@@ -251,6 +252,17 @@ async def _disputes(buyer: Caller, miner: HandMiner, body: dict[str, Any]) -> di
     begun = await buyer.post("/api/v1/marketplace/disputes", wish)
     assert begun.status_code == 201, begun.text
     return {"market_dispute": begun.json()["id"]}
+
+
+async def _exchange(admin: Caller, owner: Caller) -> dict[str, str]:
+    """A pair of assets, and an order that rests in its book."""
+    await admin.post("/api/v1/trading/assets", {"code": "GOLD", "name": "Gold of the arena"})
+    steps = {"price_step": "0.0001", "quantity_step": "0.0001", "min_quantity": "0.01", "max_quantity": "1000"}
+    made = await admin.post("/api/v1/trading/exchange/pairs", {"base": "GOLD", "quote": "AITBC", **steps})
+    wish = {"pair": made.json()["id"], "side": "buy", "quantity": "0.5", "price": "0.25"}
+    placed = await owner.post("/api/v1/trading/exchange/orders", wish)
+    assert placed.status_code == 201, placed.text
+    return {"pair": made.json()["id"], "order": placed.json()["id"]}
 
 
 async def _agents(owner: Caller) -> dict[str, str]:

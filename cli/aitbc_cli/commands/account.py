@@ -49,14 +49,18 @@ def show(call: Call, account: WhichAccount = None) -> None:
     lists=True,
     ends=[NOT_FOUND],
 )
-def statement(call: Call, account: WhichAccount = None) -> None:
+def statement(
+    call: Call,
+    account: WhichAccount = None,
+    asset: Annotated[str | None, typer.Option("--asset", help="In this asset; AITBC if left out.")] = None,
+) -> None:
     """List an account's entries from the newest on, each with the balance before and after it."""
     shown = (
         *columns("at", "kind", "reference", "reason"),
         *(Column(name.upper(), name, "number") for name in ("amount", "before", "after")),
         column("transaction"),
     )
-    call.list(f"{LEDGER}/{part(account or own(call))}/entries", shown, name="transaction")
+    call.list(f"{LEDGER}/{part(account or own(call))}/entries", shown, name="transaction", asset=asset)
 
 
 def own(call: Call) -> str:

@@ -13,7 +13,7 @@ from aitbc.modules.ai.models import life as jobs
 from aitbc.modules.ai.models.kinds.registry import KINDS
 from aitbc.modules.gpu.api import MinerState
 from aitbc.modules.gpu.models import life as miners
-from aitbc.modules.trading.models import tables as ledger
+from aitbc.modules.trading.models import records as ledger
 from aitbc.modules.trading.models.views import TransactionKind
 from aitbc.server.asgi.openapi_examples import example_of
 from tools.api import described

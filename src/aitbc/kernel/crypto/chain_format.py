@@ -34,7 +34,6 @@ HEADER_FIELDS = frozenset(
     {"first_sequence", "height", "merkle_root", "node_key", "previous", "records", "time", "version"}
 )
 TRANSACTION_FIELDS = frozenset({"at", "entries", "hold", "id", "kind", "reason", "reference", "version"})
-ENTRY_FIELDS = frozenset({"account", "amount", "balance", "version"})
 SYSTEM = "system/"
 ESCROW = "system/escrow"
 FEES = "system/fees"

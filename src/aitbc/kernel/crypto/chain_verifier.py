@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
 from aitbc.kernel.crypto.chain_format import (
-    ENTRY_FIELDS,
     ESCROW,
     EXPORT,
     FEES,
@@ -32,6 +31,8 @@ from aitbc.kernel.crypto.chain_format import (
     read_units,
     require_trusted,
 )
+from aitbc.kernel.crypto.entry_accounts import ASSET_ENTRY_FIELDS, ENTRY_FIELDS, asset_suffix, entry_key
+from aitbc.kernel.crypto.order_replay import ORDER_KINDS, OrderReplay
 
 
 @dataclass
@@ -45,6 +46,7 @@ class LedgerReplay:
     """By account: its balance in minor units, and its version."""
     holds: dict[str, tuple[str, int]] = field(default_factory=dict)
     """By open hold: its payer and amount."""
+    orders: OrderReplay = field(default_factory=OrderReplay)
     transactions: int = 0
     entries: int = 0
     receipts: int = 0
@@ -72,22 +74,21 @@ class LedgerReplay:
     def _apply_transaction(self, record: dict[str, Any]) -> None:
         if self.owed_receipt is not None:
             raise ChainError("the settlement before it has no receipt", field="receipt")
-        total, moved = 0, dict[str, int]()
+        moved = dict[str, int]()
         for position, entry in enumerate(record["entries"]):
-            if entry.keys() != ENTRY_FIELDS:
+            if entry.keys() not in (ENTRY_FIELDS, ASSET_ENTRY_FIELDS):
                 raise ChainError("the entry lacks a part", field=f"entries/{position}")
-            amount, balance = read_units(entry["amount"]), read_units(entry["balance"])
-            before, version = self.accounts.get(entry["account"], (0, 0))
+            amount, balance, account = read_units(entry["amount"]), read_units(entry["balance"]), entry_key(entry)
+            before, version = self.accounts.get(account, (0, 0))
             if before + amount != balance or amount == 0:
                 raise ChainError("the balance does not follow from the one before", field=f"entries/{position}/balance")
             if entry["version"] != version + 1:
                 raise ChainError("an entry of this account is missing", field=f"entries/{position}/version")
             if balance < 0 and (entry["account"] == TREASURY or not entry["account"].startswith(SYSTEM)):
                 raise ChainError("the account is overdrawn", field=f"entries/{position}/balance")
-            self.accounts[entry["account"]] = (balance, version + 1)
-            moved[entry["account"]] = moved.get(entry["account"], 0) + amount
-            total += amount
-        if total or not moved:
+            self.accounts[account] = (balance, version + 1)
+            moved[account] = moved.get(account, 0) + amount
+        if any(_by_asset(moved).values()) or not moved:
             raise ChainError("the entries do not sum to zero", field="entries")
         self._apply_hold(record, moved)
         self.transactions += 1
@@ -113,7 +114,9 @@ class LedgerReplay:
                 _check_refund(moved, payer)
             elif moved != {ESCROW: -amount, payer: amount}:
                 raise ChainError("the hold did not return to its payer", field="entries")
-        elif escrow or hold is not None:
+        elif kind in ORDER_KINDS:
+            self.orders.apply(record, moved)
+        elif hold is not None or any(account.startswith(ESCROW) for account in moved):
             raise ChainError("escrow moved without a hold", field="entries")
 
     def _apply_receipt(self, receipt: dict[str, Any]) -> None:
@@ -141,10 +144,28 @@ class LedgerReplay:
             raise ChainError(
                 "the last settlement has no receipt", field="receipt", record=self.owed_receipt["record"]["id"]
             )
-        if sum(balance for balance, _ in self.accounts.values()):
+        if any(_by_asset({account: balance for account, (balance, _) in self.accounts.items()}).values()):
             raise ChainError("the balances do not sum to zero", field="accounts")
-        if self.accounts.get(ESCROW, (0, 0))[0] != sum(amount for _, amount in self.holds.values()):
-            raise ChainError("escrow is not the sum of the open holds", field="holds")
+        held = _by_asset(self.held())
+        for asset in held | _by_asset(dict.fromkeys(self.accounts, 0)):
+            if self.accounts.get(ESCROW + asset, (0, 0))[0] != held.get(asset, 0):
+                raise ChainError("escrow is not the sum of the open holds and orders", field="holds")
+
+    def held(self) -> dict[str, int]:
+        """What lies in escrow for each account, in open holds and orders."""
+        found = dict[str, int]()
+        for payer, amount in (*self.holds.values(), *self.orders.open.values()):
+            found[payer] = found.get(payer, 0) + amount
+        return found
+
+
+def _by_asset(amounts: dict[str, int]) -> dict[str, int]:
+    """The sums in each asset: by what follows the name of an account, `` for AITBC and `:GOLD` for others."""
+    sums = dict[str, int]()
+    for account, amount in amounts.items():
+        asset = asset_suffix(account)
+        sums[asset] = sums.get(asset, 0) + amount
+    return sums
 
 
 def _check_rent(moved: dict[str, int], payer: str) -> None:

@@ -46,7 +46,7 @@ RECEIPTS = BulkTable(ReceiptRow, Issued, unmapped=("issued_at",), computed=("dig
 
 # Accounts of miners that are paid for the first time.
 OPEN_ACCOUNTS = ACCOUNTS.insert(
-    constants={"purpose": "'main'", "created_at": ":created_at"}
+    constants={"purpose": "'main'", "asset": "'AITBC'", "created_at": ":created_at"}
     | dict.fromkeys(("balance_units", "held_units", "earned_units", "spent_units", "version", "budgets"), "0"),
     suffix="ORDER BY v.id ON CONFLICT DO NOTHING",
 )
@@ -93,7 +93,7 @@ SELECT id, body, price_units, fee_units FROM trading.receipts WHERE id = ANY($1:
 
 READ_BALANCES = "SELECT id, balance_units, held_units FROM trading.accounts WHERE id = ANY($1::uuid[])"
 
-SAVE_ACCOUNTS = ACCOUNTS.update(without=("owner", "purpose", "budgets"), compare={"version": "version_found"})
+SAVE_ACCOUNTS = ACCOUNTS.update(without=("owner", "purpose", "budgets", "asset"), compare={"version": "version_found"})
 ADD_HOLDS = HOLDS.insert(
     without=("ended_at", "ended_by", "reason", "price_units"),
     constants={"state": "'open'", "placed_at": ":placed_at"},

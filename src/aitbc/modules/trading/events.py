@@ -99,6 +99,36 @@ class DisputeOpened(Event, frozen=True, kw_only=True):
         }
 
 
+class OrderChanged(Event, frozen=True, kw_only=True):
+    """An order of the exchange was placed, bought or sold something, or ended."""
+
+    kind: ClassVar[str] = "trading.order_changed"
+    concerns: ClassVar[tuple[str, ...]] = ("account",)
+    order: str
+    account: str
+    pair: str
+    side: str
+    state: str
+    reason: str | None
+    quantity_units: int
+    filled_units: int
+    cost_units: int
+    """What was paid for what is filled, before fees."""
+
+    def public(self) -> Mapping[str, Any]:
+        """Which order, how much of it is filled, and whether it is over."""
+        return {
+            "order": self.order,
+            "pair": self.pair,
+            "side": self.side,
+            "state": self.state,
+            "reason": self.reason,
+            "quantity": render(self.quantity_units),
+            "filled": render(self.filled_units),
+            "cost": render(self.cost_units),
+        }
+
+
 class TradeEnded(Event, frozen=True, kw_only=True):
     """The last payment of a settlement was paid or refunded."""
 

@@ -9,7 +9,9 @@ from aitbc.modules.trading.legacy.health import LegacyHealth
 from aitbc.modules.trading.legacy.lookups import CoordinatorLookups, LegacyLookups
 from aitbc.modules.trading.legacy.trades import AgentSummaries, LegacyTrades, LegacyTradeTransactions, StateDump
 from aitbc.modules.trading.models.tables import Base
+from aitbc.modules.trading.routes.assets import AssetController
 from aitbc.modules.trading.routes.budgets import BudgetController
+from aitbc.modules.trading.routes.exchange import ExchangeOrderController, ExchangePairController
 from aitbc.modules.trading.routes.explorer import ChainController, RecordController
 from aitbc.modules.trading.routes.ledger import LedgerController
 from aitbc.modules.trading.routes.settlements import AgreementController, SettlementController
@@ -20,8 +22,12 @@ from aitbc.modules.trading.routes.trades import (
     RequestController,
 )
 from aitbc.modules.trading.service import TradingService, TradingSettings
+from aitbc.modules.trading.service.assets import Assets
 from aitbc.modules.trading.service.budgets import SpendingBudgets
 from aitbc.modules.trading.service.deposits import Deposits
+from aitbc.modules.trading.service.exchange.market_data import MarketData
+from aitbc.modules.trading.service.exchange.orders import ExchangeOrders
+from aitbc.modules.trading.service.exchange.pairs import ExchangePairs
 from aitbc.modules.trading.service.explorer import Explorer
 from aitbc.modules.trading.service.fees import Fees
 from aitbc.modules.trading.service.ledger import Ledger
@@ -43,6 +49,9 @@ module = Module(
     metadata=Base.metadata,
     routes=(
         LedgerController,
+        AssetController,
+        ExchangePairController,
+        ExchangeOrderController,
         BudgetController,
         RecordController,
         ChainController,
@@ -61,6 +70,10 @@ module = Module(
     },
     parts={
         "ledger": Ledger,
+        "assets": Assets,
+        "exchange_pairs": ExchangePairs,
+        "exchange_orders": ExchangeOrders,
+        "market_data": MarketData,
         "deposits": Deposits,
         "spending_budgets": SpendingBudgets,
         "fees": Fees,
@@ -76,7 +89,10 @@ module = Module(
         "trade_figures": TradeFigures,
     },
     scopes={
-        "live": ("ledger:read", "budgets:write", "chain:read", "faucet:use", "trades:read", "trades:write"),
+        "live": (
+            *("ledger:read", "budgets:write", "chain:read", "faucet:use", "trades:read", "trades:write"),
+            *("exchange:read", "exchange:write"),
+        ),
         "miner": ("chain:read",),
     },
     settings=TradingSettings,

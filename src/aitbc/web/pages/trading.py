@@ -12,7 +12,7 @@ from litestar.response import Stream
 from msgspec import Meta
 
 from aitbc.kernel.primitives.errors import AppError, NotFound
-from aitbc.kernel.primitives.money import parse, render
+from aitbc.kernel.primitives.money import ASSET, parse, render
 from aitbc.web.links import page_of
 from aitbc.web.visit import READ, Visit, attachment, part, see
 
@@ -21,6 +21,7 @@ PAGE = 25
 PAGES_READ = 8
 """How many pages of blocks are looked through for those with records before the page is shown as it is."""
 Cursor = Annotated[str, Meta(max_length=500)]
+Asset = Annotated[str, Meta(pattern=r"^[A-Z][A-Z0-9]{1,11}\Z")]
 Query = Annotated[str, Meta(max_length=200)]
 FIRST_IN_CELL = ("=", "+", "-", "@", "\t", "\r")
 """What makes a spreadsheet take a cell for a formula."""
@@ -169,17 +170,20 @@ class StatementPages(Controller):
 
     @get("/", opt=READ)
     async def statement(
-        self, visit: NamedDependency[Visit], cursor: FromQuery[Cursor | None] = None
+        self, visit: NamedDependency[Visit], cursor: FromQuery[Cursor | None] = None, asset: FromQuery[Asset] = ASSET
     ) -> Response[bytes]:
         """Every change of the balance, newest first, each with what was there before and after."""
         account = f"{TRADING}/accounts/{visit.who.account}"
         try:
             balance = await visit.get(account)
-            entries = await visit.get(f"{account}/entries", limit=PAGE, cursor=cursor)
+            entries = await visit.get(f"{account}/entries", limit=PAGE, cursor=cursor, asset=asset)
+            others = [one for one in (await visit.get(f"{account}/assets"))["data"] if one["asset"] != asset]
         except NotFound:
-            balance, entries = None, {"data": [], "has_more": False, "next_cursor": None}
+            balance, entries, others = None, {"data": [], "has_more": False, "next_cursor": None}, []
         commands = ["aitbc account show", "aitbc account statement -o csv"]
-        return visit.page("trading/statement.html", balance=balance, entries=entries, cli=commands)
+        return visit.page(
+            "trading/statement.html", balance=balance, entries=entries, others=others, asset=asset, cli=commands
+        )
 
     @get("/csv", opt=READ | {"lasts": True})
     async def file(self, visit: NamedDependency[Visit]) -> Stream:

@@ -8,8 +8,8 @@ from msgspec import Struct
 
 from aitbc.kernel.primitives import money
 from aitbc.kernel.primitives.json_schema import one_of
+from aitbc.kernel.primitives.matching import LASTING
 from aitbc.modules.marketplace.models.bids import KINDS, REASONS, BidAskRow, BidPartRow, BidRow, BidState, PartState
-from aitbc.modules.marketplace.models.engine import LASTING
 
 
 class MarketTrade(Struct, frozen=True, kw_only=True):

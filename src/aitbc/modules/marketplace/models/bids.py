@@ -26,8 +26,9 @@ from sqlalchemy.orm import Mapped, mapped_column
 from aitbc.kernel.database.standard_tables import APPEND_ONLY, NO_DELETE
 from aitbc.kernel.database.unit_of_work import WireId
 from aitbc.kernel.primitives import money
+from aitbc.kernel.primitives.matching import LASTING
 from aitbc.modules.marketplace.models.bookings import SLICE_MS
-from aitbc.modules.marketplace.models.engine import LASTING, Bid
+from aitbc.modules.marketplace.models.engine import Bid
 from aitbc.modules.marketplace.models.tables import Base, OfferRow
 
 MOMENT = DateTime(timezone=True)

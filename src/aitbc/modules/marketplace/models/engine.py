@@ -12,8 +12,7 @@ from datetime import datetime
 import msgspec
 from msgspec import Struct
 
-LASTING = ("gtc", "ioc", "fok")
-"""How long a bid lasts: until it is canceled, or for one moment; `fok` takes all of it then, or nothing."""
+from aitbc.kernel.primitives.matching import How, Order, match
 
 
 class Ask(Struct, frozen=True, kw_only=True):
@@ -128,34 +127,29 @@ class Engine:
                 return self._close(event.bid, event.free)
 
     def _place(self, bid: Bid, asks: Iterable[Ask]) -> Outcome:
-        fitting = cheapest(bid, asks)
-        if bid.post_only and fitting:
-            return Outcome(refusal="would_take")
-        if bid.lasts == "fok" and len(fitting) < bid.quantity:
-            return Outcome(refusal="not_filled")
-        trades = tuple(_trade(bid, ask, ask.price_units) for ask in fitting[: bid.quantity])
-        left = bid.quantity - len(trades)
-        if left and bid.lasts == "gtc":
-            self.resting[bid.bid] = (bid, left)
-            return Outcome(trades=trades, rests=left)
-        return Outcome(trades=trades)
+        how = How(lasts=bid.lasts, post_only=bid.post_only, skips_own=True)
+        matched = match(_buying(bid, bid.quantity), map(_selling, asks), how)
+        if matched.rests:
+            self.resting[bid.bid] = (bid, matched.left)
+        trades = tuple(Trade(bid=bid.bid, offer=fill.maker, price_units=fill.price_units) for fill in matched.fills)
+        return Outcome(trades=trades, rests=matched.left if matched.rests else 0, refusal=matched.reason)
 
     def _arrive(self, ask: Ask, fits: Iterable[str]) -> Outcome:
         named = set(fits)
-        taking = [
-            bid
-            for bid, _ in self.resting.values()
-            if bid.bid in named and bid.payer != ask.owner and bid.limit_units >= ask.price_units
+        waiting = [
+            _buying(bid, left, place) for place, (bid, left) in enumerate(self.resting.values()) if bid.bid in named
         ]
-        if not taking:
+        matched = match(_selling(ask), waiting, How(skips_own=True))
+        if not matched.fills:
             return Outcome()
-        best = max(taking, key=lambda bid: bid.limit_units)  # of equal ones the first, which is the oldest
-        left = self.resting[best.bid][1] - 1
-        if left:
-            self.resting[best.bid] = (best, left)
+        fill = matched.fills[0]
+        best, before = self.resting[fill.maker]
+        if before > 1:
+            self.resting[best.bid] = (best, before - 1)
         else:
             del self.resting[best.bid]
-        return Outcome(trades=(_trade(best, ask, best.limit_units),), rests=left)
+        trade = Trade(bid=best.bid, offer=ask.offer, price_units=fill.price_units)
+        return Outcome(trades=(trade,), rests=before - 1)
 
     def _quote(self, bid: str, ask: Ask) -> Outcome:
         request, asks = self.requests[bid]
@@ -167,14 +161,11 @@ class Engine:
     def _close(self, bid: str, free: Iterable[str]) -> Outcome:
         request, asks = self.requests.pop(bid)
         can_be_had = set(free)
-        fitting = cheapest(request, [ask for ask in asks.values() if ask.offer in can_be_had])
-        return Outcome(trades=tuple(_trade(request, ask, ask.price_units) for ask in fitting[: request.quantity]))
-
-
-def cheapest(bid: Bid, asks: Iterable[Ask]) -> list[Ask]:
-    """The asks that a bid would take, in the order in which it does."""
-    fitting = [ask for ask in asks if ask.owner != bid.payer and ask.price_units <= bid.limit_units]
-    return sorted(fitting, key=lambda ask: (ask.price_units, ask.since, ask.offer))
+        taken = [_selling(ask) for ask in asks.values() if ask.offer in can_be_had]
+        matched = match(_buying(request, request.quantity), taken, How(lasts="ioc", skips_own=True))
+        return Outcome(
+            trades=tuple(Trade(bid=bid, offer=fill.maker, price_units=fill.price_units) for fill in matched.fills)
+        )
 
 
 def event_text(event: BookEvent) -> str:
@@ -196,5 +187,9 @@ def replayed(texts: Iterable[str]) -> Engine:
     return engine
 
 
-def _trade(bid: Bid, ask: Ask, price_units: int) -> Trade:
-    return Trade(bid=bid.bid, offer=ask.offer, price_units=price_units)
+def _buying(bid: Bid, quantity: int, place: int = 0) -> Order:
+    return Order(id=bid.bid, owner=bid.payer, is_buy=True, price_units=bid.limit_units, quantity=quantity, place=place)
+
+
+def _selling(ask: Ask) -> Order:
+    return Order(id=ask.offer, owner=ask.owner, is_buy=False, price_units=ask.price_units, quantity=1, place=ask.since)

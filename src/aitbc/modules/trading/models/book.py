@@ -15,7 +15,7 @@ from aitbc.kernel.crypto.copies import copy_number
 from aitbc.kernel.crypto.signing import Key
 from aitbc.kernel.primitives import ids
 from aitbc.kernel.primitives.errors import AmountOverflow
-from aitbc.kernel.primitives.money import LARGEST, InvalidAmount, render, share
+from aitbc.kernel.primitives.money import ASSET, LARGEST, InvalidAmount, render, share
 from aitbc.modules.trading.api import (
     Hold,
     HoldDiffers,
@@ -48,7 +48,6 @@ from aitbc.modules.trading.models.records import (
 from aitbc.modules.trading.models.rows import (
     ESCROW,
     FEES,
-    ISSUANCE,
     SYSTEM,
     Account,
     Entry,
@@ -56,6 +55,7 @@ from aitbc.modules.trading.models.rows import (
     Issued,
     Posting,
     Settled,
+    account_id,
 )
 
 RAISED = "raised"
@@ -108,7 +108,7 @@ class Book:
         _require_room(legs)
         asked = (command.payer, command.key, command.model, amount, self.at)
         counted = self.budgets.reserve(*asked) if command.is_spent else None
-        posting = self._post("hold", legs, hold=command.hold, reference=command.reference)
+        posting = self.post("hold", legs, hold=command.hold, reference=command.reference)
         payer.held_units += amount
         hold = HeldMoney(
             id=command.hold,
@@ -150,9 +150,9 @@ class Book:
             raise AmountOverflow
         hold.budgets = self.budgets.reserve_more(hold.payer, hold.budgets, before, amount, self.at)
         back = ((escrow, -before), (payer, before))
-        self._post("void", back, hold=hold.id, reference=hold.reference, reason=RAISED)
+        self.post("void", back, hold=hold.id, reference=hold.reference, reason=RAISED)
         anew = ((payer, -amount), (escrow, amount))
-        posting = self._post("hold", anew, hold=hold.id, reference=hold.reference)
+        posting = self.post("hold", anew, hold=hold.id, reference=hold.reference)
         payer.held_units += amount - before
         if not hold.placed_by:
             self.raised.append(hold)
@@ -235,7 +235,7 @@ class Book:
             (fees, -fee),
             (owner, hold.amount_units - amount),
         )
-        posting = self._post("refund", legs, hold=hold.id, reference=hold.reference, reason=command.reason)
+        posting = self.post("refund", legs, hold=hold.id, reference=hold.reference, reason=command.reason)
         payer.spent_units -= amount + fee
         owner.earned_units -= amount
         fees.earned_units -= fee
@@ -256,19 +256,19 @@ class Book:
                 raise HoldNotFound
             legs = ((self.accounts[ESCROW], -hold.amount_units), (payer, hold.amount_units))
             kind = "void" if state == "voided" else "expire"
-            posting = self._post(kind, legs, hold=hold.id, reference=hold.reference, reason=reason)
+            posting = self.post(kind, legs, hold=hold.id, reference=hold.reference, reason=reason)
             self._end(hold, payer, state, posting, reason)
         return hold.view()
 
     def grant(self, kind: str, account: Account, amount: int, reason: str | None) -> Posting:
-        """Play money out of issuance: a `deposit` or a `faucet` grant."""
-        return self._post(kind, ((self.accounts[ISSUANCE], -amount), (account, amount)), reason=reason)
+        """Play money out of the issuance of its asset: a `deposit` or a `faucet` grant."""
+        return self.post(kind, ((self.system("issuance", account.asset), -amount), (account, amount)), reason=reason)
 
     def correct_grant(self, account: Account, amount: int, original: str, reason: str) -> Posting:
         """Take granted money back. Raises `InsufficientFunds` when it is no longer there."""
         _require_balance(account, amount)
-        legs = ((self.accounts[ISSUANCE], amount), (account, -amount))
-        return self._post("correction", legs, reference=original, reason=reason)
+        legs = ((self.system("issuance", account.asset), amount), (account, -amount))
+        return self.post("correction", legs, reference=original, reason=reason)
 
     def correct_settlement(
         self, payer: Account, miner: Account, *, earned: int, fee: int, original: str, reason: str
@@ -278,7 +278,7 @@ class Book:
             _require_balance(miner, earned)
         fees = self.accounts[FEES]
         legs = ((payer, earned + fee), (miner, -earned), (fees, -fee))
-        posting = self._post("correction", legs, reference=original, reason=reason)
+        posting = self.post("correction", legs, reference=original, reason=reason)
         payer.spent_units -= earned + fee
         miner.earned_units -= earned
         fees.earned_units -= fee
@@ -289,7 +289,7 @@ class Book:
         if source.balance_units < amount:
             raise InsufficientFunds(available=render(source.balance_units), needed=render(amount))
         named = {"reference": command.reference, "reason": command.reason, "id_": command.transfer}
-        return self._post("transfer", ((source, -amount), (target, amount)), **named)
+        return self.post("transfer", ((source, -amount), (target, amount)), **named)
 
     def records(self) -> list[tuple[str, UUID, bytes]]:
         """Kind, id and digest of what was written, in the order of the chain: a receipt follows its settlement."""
@@ -301,6 +301,10 @@ class Book:
             if issued is not None:
                 found.append(("receipt", ids.decode("rcpt", issued.id), issued.digest))
         return found
+
+    def system(self, purpose: str, asset: str = ASSET) -> Account:
+        """An account of the system's."""
+        return self.accounts[account_id(SYSTEM, purpose, asset)]
 
     def _end(self, hold: HeldMoney, payer: Account, state: str, posting: Posting, reason: str | None) -> None:
         hold.state, hold.ended_at, hold.ended_by, hold.reason = state, self.at, posting.id, reason
@@ -333,7 +337,7 @@ class Book:
             (fees, fee),
             (payer, hold.amount_units - price),
         )
-        posting = self._post(kind, legs, hold=hold.id, reference=hold.reference, reason=reason)
+        posting = self.post(kind, legs, hold=hold.id, reference=hold.reference, reason=reason)
         payer.spent_units += price
         payee.earned_units += price - fee
         fees.earned_units += fee
@@ -341,7 +345,7 @@ class Book:
         self._end(hold, payer, "settled", posting, reason)
         return posting, fee
 
-    def _post(
+    def post(
         self,
         kind: str,
         legs: Sequence[tuple[Account, int]],
@@ -352,7 +356,7 @@ class Book:
         id_: str | None = None,
     ) -> Posting:
         """Write a transaction; a leg of zero moves nothing and gets no entry."""
-        assert sum(amount for _, amount in legs) == 0, "every transaction sums to zero"
+        assert_balanced(legs)
         _require_room(legs)
         id_ = id_ or ids.new_id("txn")
         entries: list[Entry] = []
@@ -364,10 +368,17 @@ class Book:
             account.balance_units += amount
             account.version += 1
             assert account.balance_units >= 0 or account.owner == SYSTEM, f"{account.name} would be overdrawn"
-            entries.append(Entry(id_, len(entries), account.id, amount, account.balance_units, account.version))
+            asset = None if account.asset == ASSET else account.asset
+            entries.append(Entry(id_, len(entries), account.id, amount, account.balance_units, account.version, asset))
             balance = render(account.balance_units)
             records.append(
-                EntryRecord(account=account.name, amount=render(amount), balance=balance, version=account.version)
+                EntryRecord(
+                    account=account.name,
+                    amount=render(amount),
+                    asset=asset or UNSET,
+                    balance=balance,
+                    version=account.version,
+                )
             )
         record = TransactionRecord(
             at=self.stamp, entries=records, hold=hold, id=id_, kind=kind, reason=reason, reference=reference
@@ -423,6 +434,14 @@ class Book:
         )
         self.settled[hold.id] = Settled(settlement, claims)
         self.issued.append(issued)
+
+
+def assert_balanced(legs: Sequence[tuple[Account, int]]) -> None:
+    """What only a bug could break: every transaction sums to zero in each asset."""
+    sums: dict[str, int] = {}
+    for account, amount in legs:
+        sums[account.asset] = sums.get(account.asset, 0) + amount
+    assert not any(sums.values()), "every transaction sums to zero in each asset"
 
 
 def _require_room(legs: Sequence[tuple[Account, int]]) -> None:

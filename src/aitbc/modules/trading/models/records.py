@@ -15,6 +15,11 @@ from aitbc.kernel.crypto import chain_format
 from aitbc.kernel.crypto.signing import Key
 from aitbc.modules.trading.api import SettleHold
 
+KINDS = (
+    *("deposit", "faucet", "hold", "settle", "void", "expire", "correction", "rent", "transfer", "refund"),
+    *("order", "trade", "cancel"),
+)
+"""What transactions are."""
 Stamp = Annotated[
     str,
     Meta(extra_json_schema={"format": "date-time", "examples": ["2030-01-31T12:00:00.000000Z"]}, description="UTC."),
@@ -29,6 +34,8 @@ class EntryRecord(Struct, frozen=True, kw_only=True):
     account: str
     """`owner/purpose`."""
     amount: str
+    asset: str | UnsetType = UNSET
+    """What it is counted in; absent for AITBC."""
     balance: str
     """The balance after it."""
     version: int

@@ -1,16 +1,32 @@
 """The rows of the ledger that a transaction has locked, and what its rules make of them."""
 
 from datetime import datetime
-from uuid import UUID
+from uuid import UUID, uuid5
 
 from msgspec import Struct
 
+from aitbc.kernel.crypto.entry_accounts import account_key
+from aitbc.kernel.primitives import ids
+from aitbc.kernel.primitives.money import ASSET
 from aitbc.modules.trading.api import Hold, Settlement
 from aitbc.modules.trading.models.records import ReceiptClaims
 
 SYSTEM = "system"
 ISSUANCE, ESCROW, FEES, TREASURY = (UUID(int=number) for number in (1, 2, 3, 4))
 """Where play money comes from, where held money lies, where fees go, and what governance may spend."""
+SYSTEM_IDS = {"issuance": ISSUANCE, "escrow": ESCROW, "fees": FEES, "treasury": TREASURY}
+PURSES = UUID("0d3f6a3e-6f0b-4c43-9a3f-2a1c5b8f7e10")
+"""The namespace of the ids of accounts for other purposes than `main`, or in other assets than AITBC."""
+
+
+def account_id(owner: str, purpose: str = "main", asset: str = ASSET) -> UUID:
+    """The id of an account, by its owner (`system`, or a well-formed `acct_…`), purpose and asset."""
+    name = f"{owner}/{purpose}"
+    if asset != ASSET:
+        return uuid5(PURSES, f"{name}:{asset}")
+    if owner == SYSTEM:
+        return SYSTEM_IDS[purpose]
+    return ids.decode("acct", owner) if purpose == "main" else uuid5(PURSES, name)
 
 
 class Account(Struct):
@@ -26,6 +42,8 @@ class Account(Struct):
     version: int = 0
     budgets: int = 0
     """How many budgets limit it."""
+    asset: str = ASSET
+    """What it is counted in."""
     version_found: int = 0
     """The version that was locked."""
 
@@ -33,6 +51,11 @@ class Account(Struct):
     def name(self) -> str:
         """Its name in records."""
         return f"{self.owner}/{self.purpose}"
+
+    @property
+    def key(self) -> str:
+        """Its name with the asset, as replaying records tells accounts apart."""
+        return account_key(self.name, self.asset)
 
 
 class HeldMoney(Struct):
@@ -79,6 +102,8 @@ class Entry(Struct):
     amount_units: int
     balance_after_units: int
     account_version: int
+    asset: str | None = None
+    """None for AITBC."""
 
 
 class Posting(Struct):

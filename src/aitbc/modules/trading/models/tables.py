@@ -22,8 +22,8 @@ from sqlalchemy.types import Date
 from aitbc.kernel.database.standard_tables import APPEND_ONLY, NO_DELETE, module_metadata
 from aitbc.kernel.database.unit_of_work import WireId
 from aitbc.modules.trading.models.budgets import PERIODS
+from aitbc.modules.trading.models.records import KINDS
 
-KINDS = ("deposit", "faucet", "hold", "settle", "void", "expire", "correction", "rent", "transfer", "refund")
 STATES = ("open", "settled", "voided", "expired")
 MOMENT = DateTime(timezone=True)
 
@@ -39,7 +39,7 @@ class AccountRow(Base):
 
     __tablename__ = "accounts"
     __table_args__ = (
-        UniqueConstraint("owner", "purpose"),
+        UniqueConstraint("owner", "purpose", "asset"),
         CheckConstraint("(owner = 'system' AND purpose <> 'treasury') OR balance_units >= 0", name="not_overdrawn"),
         CheckConstraint("held_units >= 0", name="held_not_negative"),
         # Room on each page for the next version of a row, so that an update touches no index.
@@ -60,6 +60,21 @@ class AccountRow(Base):
     """How many entries there are."""
     budgets: Mapped[int] = mapped_column(Integer, server_default=text("0"))
     """How many budgets limit what it spends: where there are none, nobody looks for them."""
+    created_at: Mapped[datetime] = mapped_column(MOMENT)
+    asset: Mapped[str] = mapped_column(Text, server_default=text("'AITBC'"))
+    """What it is counted in."""
+
+
+class AssetRow(Base):
+    """Something that accounts may have beside AITBC: play money too, defined by whoever runs the platform."""
+
+    __tablename__ = "assets"
+    __table_args__ = (
+        CheckConstraint("code ~ '^[A-Z][A-Z0-9]{1,11}$' AND code <> 'AITBC'", name="code"),
+        {"info": APPEND_ONLY},
+    )
+    code: Mapped[str] = mapped_column(Text, primary_key=True)
+    name: Mapped[str] = mapped_column(Text)
     created_at: Mapped[datetime] = mapped_column(MOMENT)
 
 
@@ -101,6 +116,8 @@ class EntryRow(Base):
     balance_after_units: Mapped[int] = mapped_column(BigInteger)
     account_version: Mapped[int] = mapped_column(BigInteger)
     created_at: Mapped[datetime] = mapped_column(MOMENT)
+    asset: Mapped[str | None] = mapped_column(Text)
+    """What its account is counted in; none for AITBC."""
 
 
 class HoldRow(Base):

@@ -3,15 +3,39 @@
 from datetime import datetime
 from typing import Annotated
 
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 from aitbc.kernel.primitives.json_schema import one_of
 from aitbc.modules.trading.models.budgets import PERIODS
-from aitbc.modules.trading.models.records import ReceiptClaims
+from aitbc.modules.trading.models.records import KINDS, ReceiptClaims
 
-TransactionKind = Annotated[
-    str, one_of(("deposit", "faucet", "hold", "settle", "void", "expire", "correction", "rent", "transfer", "refund"))
-]
+TransactionKind = Annotated[str, one_of(KINDS)]
+
+
+class LedgerAsset(Struct, frozen=True, kw_only=True):
+    """Something that accounts may have: play money, as AITBC is."""
+
+    code: str
+    """Its code. For example `GOLD`."""
+    name: str
+    """What it is called. For example `Gold of the arena`."""
+    created_at: datetime | None
+    """When it was defined; null for AITBC, which is always there."""
+
+
+class AccountAsset(Struct, frozen=True, kw_only=True):
+    """What an account has in one asset."""
+
+    asset: str
+    """The asset. For example `GOLD`."""
+    available: str
+    """What can be spent, in that asset. For example `9.95`."""
+    held: str
+    """What is set aside for open orders, and of AITBC for jobs and bookings too. For example `0.05`."""
+    owned: str
+    """Both together. For example `10`."""
+    entries: int
+    """How many lines its statement in this asset has. For example `2`."""
 
 
 class AccountView(Struct, frozen=True, kw_only=True):
@@ -85,13 +109,15 @@ class EntryView(Struct, frozen=True, kw_only=True):
     account: str
     """`owner/purpose`. For example `acct_01k0000000000000000000000a/main`."""
     amount: str
-    """What it got, or gave where it is negative, in AITBC. For example `-0.05`."""
+    """What it got, or gave where it is negative, in its asset. For example `-0.05`."""
     before: str
-    """Its balance before, in AITBC. For example `10`."""
+    """Its balance before. For example `10`."""
     after: str
-    """Its balance after, in AITBC. For example `9.95`."""
+    """Its balance after. For example `9.95`."""
     version: int
     """The how-manieth entry of this account it is."""
+    asset: str | UnsetType = UNSET
+    """What it is counted in; left out for AITBC. For example `GOLD`."""
 
 
 class Place(Struct, frozen=True, kw_only=True):
@@ -109,11 +135,12 @@ class LedgerTransaction(Struct, frozen=True, kw_only=True):
     id: str
     """The transaction. For example `txn_01k0000000000000000000000a`."""
     kind: TransactionKind
-    """`deposit`, `faucet`, `hold`, `settle`, `void`, `expire`, `correction`, `rent` or `transfer`."""
+    """`deposit`, `faucet`, `hold`, `settle`, `void`, `expire`, `correction`, `rent`, `transfer`, `refund`, or of the
+    exchange `order`, `trade` or `cancel`."""
     hold: str | None
     """The hold that it placed or ended; null where there is none. For example `hold_01k0000000000000000000000a`."""
     reference: str | None
-    """What it was for: a job, a booking, or the transaction that it corrects.
+    """What it was for: a job, a booking, the transaction that it corrects, an order, or the two that traded.
     For example `job_01k0000000000000000000000a`."""
     reason: str | None
     """Why, for people; null where there is nothing to say. For example `welcome`."""
@@ -142,15 +169,17 @@ class AccountEntry(Struct, frozen=True, kw_only=True):
     reason: str | None
     """Why, for people. For example `welcome`."""
     amount: str
-    """What it got, or gave where it is negative, in AITBC. For example `-0.05`."""
+    """What it got, or gave where it is negative, in its asset. For example `-0.05`."""
     before: str
-    """Its balance before, in AITBC. For example `10`."""
+    """Its balance before. For example `10`."""
     after: str
-    """Its balance after, in AITBC. For example `9.95`."""
+    """Its balance after. For example `9.95`."""
     version: int
     """The number of this entry in the account. For example `2`."""
     at: datetime
     """When it was written."""
+    asset: str | UnsetType = UNSET
+    """What it is counted in; left out for AITBC. For example `GOLD`."""
 
 
 class Block(Struct, frozen=True, kw_only=True):

@@ -11,12 +11,14 @@ from aitbc.kernel.database.idempotency import IdempotencyKey
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.errors import AmountOverflow
-from aitbc.kernel.primitives.money import InvalidAmount, parse, render
+from aitbc.kernel.primitives.money import ASSET, InvalidAmount, parse, render
 from aitbc.kernel.primitives.pagination import Cursor, InvalidCursor, Limit, Page
 from aitbc.kernel.primitives.text import Name
 from aitbc.modules.trading.api import Hold, HolderNotFound, InsufficientFunds
 from aitbc.modules.trading.models.views import AccountEntry, AccountView, HoldView, LedgerReport, LedgerTransaction
+from aitbc.modules.trading.routes.assets import AssetCode
 from aitbc.modules.trading.routes.positions import identifier, moment_and_id, number
+from aitbc.modules.trading.service.assets import AssetNotFound
 from aitbc.modules.trading.service.deposits import Deposits, FaucetEmpty, FaucetOff, NotCorrectable
 from aitbc.modules.trading.service.explorer import Explorer, TransactionNotFound
 from aitbc.modules.trading.service.fees import FeeRate, Fees
@@ -46,9 +48,11 @@ class MakeDeposit(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     account: AccountId
     """Who gets it."""
     amount: Amount
-    """How much, in AITBC. For example `12.5`."""
+    """How much. For example `12.5`."""
     reason: Name | None = None
     """Why, for people. For example `welcome`."""
+    asset: AssetCode = ASSET
+    """Of what. For example `AITBC`."""
 
 
 class TakeFromFaucet(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -118,10 +122,11 @@ class LedgerController(Controller):
         account: FromPath[str],
         limit: FromQuery[Limit] = 50,
         cursor: FromQuery[Cursor] = None,
+        asset: FromQuery[AssetCode] = ASSET,
     ) -> Page[AccountEntry]:
-        """List an account's entries from the newest on, each with the balance before and after it."""
+        """List an account's entries in an asset from the newest on, each with the balance before and after it."""
         before = number("entries", cursor)
-        found = await explorer.entries(who, account, limit=limit + 1, before=before)
+        found = await explorer.entries(who, account, limit=limit + 1, before=before, asset=asset)
         return Page.of("entries", found, limit, lambda entry: (entry.version,))
 
     @get(
@@ -146,7 +151,7 @@ class LedgerController(Controller):
         opt={
             "permission": "ledger:write",
             "idempotency": "required",
-            "errors": (InvalidAmount, AmountOverflow, HolderNotFound),
+            "errors": (InvalidAmount, AmountOverflow, HolderNotFound, AssetNotFound),
         },
     )
     async def deposit(
@@ -156,8 +161,8 @@ class LedgerController(Controller):
         once: NamedDependency[IdempotencyKey],
         data: JSONBody[MakeDeposit],
     ) -> LedgerTransaction:
-        """Give an account play money out of the issuance account. The audit trail notes who did it."""
-        return await deposits.deposit(who, data.account, parse(data.amount), data.reason, once)
+        """Give an account play money out of the issuance account of its asset. The audit trail notes who did it."""
+        return await deposits.deposit(who, data.account, parse(data.amount), data.reason, once, data.asset)
 
     @post(
         "/faucet",

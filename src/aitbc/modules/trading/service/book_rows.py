@@ -1,6 +1,6 @@
 """The book of a unit of work: loads and saves what rents, trades, deposits and corrections change: none is batched."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from uuid import UUID
 
 from msgspec.structs import asdict
@@ -31,10 +31,15 @@ async def open_accounts(
 ) -> None:
     """Make the accounts that are not there yet, in the order of ids; they are for `main` unless `purposes` say more."""
     purposes = purposes or {}
+    await open_purses(uow, [Account(id_, owner, purposes.get(id_, "main")) for id_, owner in owners.items()])
+
+
+async def open_purses(uow: UnitOfWork, accounts: Iterable[Account]) -> None:
+    """Make those of these accounts that are not there yet, in the order of ids."""
     fresh = [
-        {"id": id_, "owner": owners[id_], "purpose": purposes.get(id_, "main"), "created_at": now()}
+        {"id": one.id, "owner": one.owner, "purpose": one.purpose, "asset": one.asset, "created_at": now()}
         | dict.fromkeys(BALANCES, 0)
-        for id_ in sorted(owners)
+        for one in sorted(accounts, key=lambda one: one.id)
     ]
     await uow.session.execute(upsert(AccountRow).values(fresh).on_conflict_do_nothing())
 

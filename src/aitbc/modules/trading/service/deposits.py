@@ -12,12 +12,13 @@ from aitbc.kernel.parameters import Parameters
 from aitbc.kernel.primitives import ids
 from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.errors import Conflict, Forbidden, TooMany
-from aitbc.kernel.primitives.money import checked, render
+from aitbc.kernel.primitives.money import ASSET, checked, render
 from aitbc.modules.trading.api import HolderNotFound
-from aitbc.modules.trading.models.rows import FEES, ISSUANCE, Posting
+from aitbc.modules.trading.models.rows import FEES, SYSTEM, Account, Posting, account_id
 from aitbc.modules.trading.models.tables import EntryRow, FaucetDayRow, ReceiptRow, TransactionRow
 from aitbc.modules.trading.models.views import LedgerTransaction
-from aitbc.modules.trading.service.book_rows import load_book, open_accounts, save_book
+from aitbc.modules.trading.service.assets import require_asset
+from aitbc.modules.trading.service.book_rows import load_book, open_purses, save_book
 from aitbc.modules.trading.service.explorer import TransactionNotFound, transaction_view
 from aitbc.modules.trading.service.refunds import note_refund
 from aitbc.modules.trading.service.settings import FAUCET, TradingSettings
@@ -56,9 +57,18 @@ class Deposits:
         self._parameters = parameters
 
     async def deposit(
-        self, who: Principal, account: str, amount_units: int, reason: str | None, once: IdempotencyKey
+        self,
+        who: Principal,
+        account: str,
+        amount_units: int,
+        reason: str | None,
+        once: IdempotencyKey,
+        asset: str = ASSET,
     ) -> LedgerTransaction:
-        """Give an account play money. Raises `HolderNotFound` for one that nobody has: what it holds would be lost."""
+        """Give an account play money of an asset. Raises `AssetNotFound`.
+
+        Raises `HolderNotFound` for an account that nobody has: what it holds would be lost.
+        """
         if not await self._identity.has_account(account):
             raise HolderNotFound
 
@@ -67,9 +77,11 @@ class Deposits:
                 stored = await uow.replay(once, LedgerTransaction)
                 if stored is not None:
                     return stored
-                posting = await self._grant(uow, "deposit", account, amount_units, reason)
-                amount = render(amount_units)
-                await uow.audit(who.account, who.key, "deposit", account, amount=amount, transaction=posting.id)
+                await require_asset(uow, asset)
+                posting = await self._grant(uow, "deposit", account, amount_units, reason, asset)
+                noted = {"amount": render(amount_units), "transaction": posting.id}
+                noted |= {} if asset == ASSET else {"asset": asset}
+                await uow.audit(who.account, who.key, "deposit", account, **noted)
                 return await uow.answer(once, await _view(uow, posting.id))
 
         return await retry(work)
@@ -102,15 +114,17 @@ class Deposits:
         if (await uow.session.execute(counted)).scalar_one_or_none() is None:
             raise FaucetEmpty(f"The faucet gives an account at most {render(share)} a day.")
 
-    async def _grant(self, uow: UnitOfWork, kind: str, account: str, amount_units: int, reason: str | None) -> Posting:
-        try:
-            id_ = ids.decode("acct", account)
-        except ids.MalformedId:
-            raise HolderNotFound from None
+    async def _grant(
+        self, uow: UnitOfWork, kind: str, account: str, amount_units: int, reason: str | None, asset: str = ASSET
+    ) -> Posting:
+        if not ids.is_id("acct", account):
+            raise HolderNotFound
         checked(amount_units)
-        await open_accounts(uow, {id_: account})
-        book = await load_book(uow, {ISSUANCE, id_})
-        posting = book.grant(kind, book.accounts[id_], amount_units, reason)
+        issuance = Account(account_id(SYSTEM, "issuance", asset), SYSTEM, "issuance", asset=asset)
+        given = Account(account_id(account, asset=asset), account, asset=asset)
+        await open_purses(uow, (issuance, given))
+        book = await load_book(uow, {issuance.id, given.id})
+        posting = book.grant(kind, book.accounts[given.id], amount_units, reason)
         await save_book(uow, book)
         return posting
 
@@ -154,7 +168,7 @@ class Deposits:
         if known is not None:
             return known, False
         if receipt is None:
-            given = next(entry for entry in entries if entry.account_id != ISSUANCE)
+            given = next(entry for entry in entries if entry.amount_units > 0)
             account = book.accounts[given.account_id]
             posting = book.correct_grant(account, given.amount_units, original.id, reason)
         elif receipt.price_units == 0:

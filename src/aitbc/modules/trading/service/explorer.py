@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
+from msgspec import UNSET
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -15,10 +16,10 @@ from aitbc.kernel.database.unit_of_work import Database
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives import ids
 from aitbc.kernel.primitives.errors import NotFound
-from aitbc.kernel.primitives.money import render
+from aitbc.kernel.primitives.money import ASSET, render
 from aitbc.modules.trading.api import HolderNotFound
 from aitbc.modules.trading.models.records import ReceiptClaims, TransactionRecord, digest
-from aitbc.modules.trading.models.rows import FEES, ISSUANCE, SYSTEM
+from aitbc.modules.trading.models.rows import FEES, ISSUANCE, SYSTEM, account_id
 from aitbc.modules.trading.models.tables import (
     AccountRow,
     BlockItemRow,
@@ -42,18 +43,20 @@ from aitbc.modules.trading.models.views import (
     SignedReceipt,
 )
 from aitbc.modules.trading.service.blocks import Blocks, block_view
+from aitbc.modules.trading.service.exchange.fills import of_order
 from aitbc.modules.trading.service.export import export
 
 RECORD_PREFIX = {"transaction": "txn", "receipt": "rcpt"}
 DIGITS_MAX = 18
 
 ENTRIES = """
-SELECT e.transaction_id, e.amount_units, e.balance_after_units, e.account_version, e.created_at, t.kind, t.reference, t.reason
+SELECT e.transaction_id, e.amount_units, e.balance_after_units, e.account_version, e.created_at, t.kind, t.reference, t.reason,
+    e.asset
 FROM trading.entries e JOIN trading.transactions t ON t.id = e.transaction_id {wanted}
 ORDER BY e.account_version DESC LIMIT {limit}"""
 LAST_ENTRIES = """
 SELECT e.account_id, e.transaction_id, e.amount_units, e.balance_after_units, e.account_version, e.created_at,
-    t.kind, t.reference, t.reason
+    t.kind, t.reference, t.reason, e.asset
 FROM unnest($1::uuid[]) wanted(id)
 CROSS JOIN LATERAL (
     SELECT * FROM trading.entries WHERE account_id = wanted.id ORDER BY account_version DESC LIMIT $2) e
@@ -100,14 +103,16 @@ class Explorer:
         if account != SYSTEM and (not ids.is_id("acct", account) or not who.owns(account)):
             raise HolderNotFound
         async with self._database.reading() as session:
-            rows = (await session.scalars(select(AccountRow).where(AccountRow.owner == account))).all()
+            wanted = select(AccountRow).where(AccountRow.owner == account, AccountRow.asset == ASSET)
+            rows = (await session.scalars(wanted)).all()
         shown = "fees" if account == SYSTEM else "main"
         rows = [row for row in rows if row.purpose == shown]
         return account_view(account, rows[0] if rows else None)
 
     async def accounts(self, *, limit: int, after: str | None) -> list[AccountView]:
         """Every account with money or a past, in the order of ids."""
-        wanted = select(AccountRow).where(AccountRow.owner != SYSTEM, AccountRow.purpose == "main")
+        main = (AccountRow.purpose == "main", AccountRow.asset == ASSET)
+        wanted = select(AccountRow).where(AccountRow.owner != SYSTEM, *main)
         wanted = wanted.order_by(AccountRow.id).limit(limit)
         if after is not None:
             wanted = wanted.where(AccountRow.id > ids.decode("acct", after))
@@ -129,12 +134,14 @@ class Explorer:
             found[ids.encode("acct", row["account_id"])].append(entry_line(tuple(row)[1:]))
         return found
 
-    async def entries(self, who: Principal, account: str, *, limit: int, before: int | None) -> list[AccountEntry]:
-        """An account's statement, newest first. Raises `HolderNotFound` for somebody else's."""
+    async def entries(
+        self, who: Principal, account: str, *, limit: int, before: int | None, asset: str = ASSET
+    ) -> list[AccountEntry]:
+        """An account's statement in an asset, newest first. Raises `HolderNotFound` for somebody else's."""
         if not ids.is_id("acct", account) or not who.owns(account):
             raise HolderNotFound
         wanted = Filters()
-        wanted.add("e.account_id = {}", ids.decode("acct", account))
+        wanted.add("e.account_id = {}", account_id(account, asset=asset))
         if before is not None:
             wanted.add("e.account_version < {}", before)
         return [entry_line(row) for row in await self._fetch(ENTRIES, wanted, limit)]
@@ -327,8 +334,10 @@ class Explorer:
 
 
 async def _of_hold(session: AsyncSession, reference: str) -> Sequence[str]:
-    """The transactions of a hold, by its id or that of its job or booking."""
+    """The transactions of a hold, by its id or that of its job or booking; or those of an order."""
     prefix = reference.rpartition("_")[0]
+    if ids.is_id("ordr", reference):
+        return await of_order(session, reference)
     if prefix not in ("job", "hold", "rcpt", "book") or not ids.is_id(prefix, reference):
         return []
     hold = ids.encode("hold", ids.decode(prefix, reference))
@@ -360,7 +369,7 @@ def account_view(owner: str, row: AccountRow | None) -> AccountView:
 
 def entry_line(row: Any) -> AccountEntry:
     """What callers see of an entry in a statement."""
-    transaction, amount_units, after_units, version, at, kind, reference, reason = row
+    transaction, amount_units, after_units, version, at, kind, reference, reason, asset = row
     return AccountEntry(
         transaction=ids.encode("txn", transaction),
         kind=kind,
@@ -371,6 +380,7 @@ def entry_line(row: Any) -> AccountEntry:
         after=render(after_units),
         version=version,
         at=at,
+        asset=asset or UNSET,
     )
 
 
@@ -392,6 +402,7 @@ def transaction_view(body: str, height: int | None, sequence: int | None) -> Led
                 before=render(chain_format.read_units(entry.balance) - chain_format.read_units(entry.amount)),
                 after=entry.balance,
                 version=entry.version,
+                asset=entry.asset,
             )
             for entry in record.entries
         ),

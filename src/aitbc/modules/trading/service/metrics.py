@@ -10,10 +10,10 @@ from aitbc.kernel.telemetry.metrics import gauge
 
 HOLDS = "SELECT count(*) FROM trading.holds WHERE state = 'open'"
 DRIFT = """
-SELECT abs(coalesce(sum(balance_units), 0))::bigint AS balances,
-       abs(coalesce(sum(held_units), 0) - coalesce(sum(balance_units) FILTER (WHERE purpose = 'escrow'), 0))::bigint
-           AS escrow
-FROM trading.accounts"""
+SELECT coalesce(sum(balances), 0)::bigint AS balances, coalesce(sum(escrow), 0)::bigint AS escrow FROM (
+    SELECT abs(sum(balance_units)) AS balances,
+           abs(sum(held_units) - coalesce(sum(balance_units) FILTER (WHERE purpose = 'escrow'), 0)) AS escrow
+    FROM trading.accounts GROUP BY asset) each_asset"""
 UNSEALED = "SELECT count(*) FROM trading.unsealed"
 HEAD = "SELECT height, sealed_at FROM trading.blocks ORDER BY height DESC LIMIT 1"
 

@@ -32,10 +32,14 @@ from aitbc.modules.trading.api import (
 )
 from aitbc.modules.trading.models.views import LedgerReport
 from aitbc.modules.trading.service.anchors import Anchors
+from aitbc.modules.trading.service.assets import Assets
 from aitbc.modules.trading.service.blocks import Blocks
 from aitbc.modules.trading.service.budgets import SpendingBudgets
 from aitbc.modules.trading.service.deposits import Deposits
 from aitbc.modules.trading.service.earnings import earned_by_devices, paid_by_kind
+from aitbc.modules.trading.service.exchange.market_data import MarketData
+from aitbc.modules.trading.service.exchange.orders import ExchangeOrders
+from aitbc.modules.trading.service.exchange.pairs import ExchangePairs
 from aitbc.modules.trading.service.explorer import Explorer
 from aitbc.modules.trading.service.fees import Fees
 from aitbc.modules.trading.service.ledger import Ledger
@@ -68,6 +72,10 @@ class TradingService:
         self.refunds = Refunds(db)
         self.spending_budgets = SpendingBudgets(db)
         self.transfers = Transfers(db)
+        self.assets = Assets(db)
+        self.exchange_pairs = ExchangePairs(db)
+        self.exchange_orders = ExchangeOrders(db, self.settings, platform.parameters)
+        self.market_data = MarketData(db)
         self.deposits = Deposits(db, platform.identity, self.settings, platform.parameters)
         self.blocks = Blocks(db, platform.node_key)
         self.anchors = Anchors(db, self.settings, platform)

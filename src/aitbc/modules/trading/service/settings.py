@@ -36,10 +36,13 @@ class TradingSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Whether accounts may take play money by themselves."""
     faucet_units_per_day: Annotated[int, Meta(ge=1, le=10**18)] = 10 * 10**8
     """The most an account may take on one day (UTC), in minor units."""
+    exchange_fee_basis_points: Annotated[int, Meta(ge=0, le=2_500)] = 50
+    """What the exchange takes of what each side of a trade gets, in 1/10 000. Open orders keep theirs."""
 
 
 FEE = "trading.fee_basis_points"
 FAUCET = "trading.faucet_units_per_day"
+EXCHANGE_FEE = "trading.exchange_fee_basis_points"
 TRADING_PARAMETERS = (
     pause_of("trading"),
     Parameter(
@@ -59,5 +62,14 @@ TRADING_PARAMETERS = (
         most=10**15,
         default=10 * 10**8,
         setting=("faucet_units_per_day",),
+    ),
+    Parameter(
+        name=EXCHANGE_FEE,
+        text="What the exchange takes of what each side of a trade gets.",
+        unit="basis points",
+        least=0,
+        most=2_500,
+        default=50,
+        setting=("exchange_fee_basis_points",),
     ),
 )

@@ -1,6 +1,6 @@
 """Transfers: money that moves between two accounts for a purpose, without a hold; each a unit of work."""
 
-from uuid import UUID, uuid5
+from uuid import UUID
 
 import msgspec
 from msgspec import Struct
@@ -12,12 +12,10 @@ from aitbc.kernel.primitives import ids
 from aitbc.kernel.primitives.money import InvalidAmount, checked, render
 from aitbc.modules.trading.api import LedgerAccount, TransferDiffers, TransferMoney, TransferNotAllowed
 from aitbc.modules.trading.models.records import TransactionRecord
-from aitbc.modules.trading.models.rows import SYSTEM
+from aitbc.modules.trading.models.rows import SYSTEM, SYSTEM_IDS, account_id
 from aitbc.modules.trading.models.tables import AccountRow, TransactionRow
 from aitbc.modules.trading.service.book_rows import load_book, open_accounts, save_book
 
-PURSES = UUID("0d3f6a3e-6f0b-4c43-9a3f-2a1c5b8f7e10")
-"""The namespace of the ids of accounts for other purposes than `main`."""
 OWN = frozenset({("main", "stake"), ("stake", "main"), ("main", "deposit"), ("deposit", "main")})
 """What an owner's own money moves between."""
 TREASURY = "system/treasury"
@@ -37,10 +35,7 @@ class Purse(Struct, frozen=True):
         return f"{self.owner}/{self.purpose}"
 
 
-SYSTEM_PURSES = {
-    f"{SYSTEM}/{purpose}": Purse(UUID(int=number), SYSTEM, purpose)
-    for number, purpose in enumerate(("issuance", "escrow", "fees", "treasury"), 1)
-}
+SYSTEM_PURSES = {f"{SYSTEM}/{purpose}": Purse(id_, SYSTEM, purpose) for purpose, id_ in SYSTEM_IDS.items()}
 
 
 def purse_of(name: str) -> Purse:
@@ -50,7 +45,7 @@ def purse_of(name: str) -> Purse:
         return SYSTEM_PURSES[name]
     if not ids.is_id("acct", owner) or purpose not in ("main", "stake", "deposit"):
         raise TransferNotAllowed
-    return Purse(ids.decode("acct", owner) if purpose == "main" else uuid5(PURSES, name), owner, purpose)
+    return Purse(account_id(owner, purpose), owner, purpose)
 
 
 def require_allowed(source: Purse, target: Purse) -> None:

@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -13,6 +13,7 @@ import asyncpg
 from aitbc.kernel.crypto import chain_format
 from aitbc.kernel.crypto.chain_format import ChainError
 from aitbc.kernel.crypto.chain_verifier import ExportVerifier
+from aitbc.kernel.crypto.entry_accounts import NATIVE, account_key, entry_key
 from aitbc.kernel.database.unit_of_work import Connection, Database
 from aitbc.kernel.primitives import ids
 from aitbc.kernel.primitives.money import share
@@ -30,23 +31,27 @@ READ_BLOCKS = "SELECT * FROM trading.blocks WHERE height > $1 ORDER BY height LI
 _RECORD = """
 SELECT i.{order} AS place, {height} AS height, i.kind, i.record_id, i.digest, COALESCE(t.body, r.body) AS body,
     t.kind AS transaction_kind, t.hold, t.reference, t.reason, t.created_at,
-    (SELECT json_agg(json_build_array(a.owner || '/' || a.purpose, e.amount_units::text, e.balance_after_units::text,
-        e.account_version, e.position, e.created_at = t.created_at) ORDER BY e.position)
+    (SELECT json_agg(json_build_array(a.owner || '/' || a.purpose || coalesce(':' || e.asset, ''),
+        e.amount_units::text, e.balance_after_units::text, e.account_version, e.position,
+        e.created_at = t.created_at AND a.asset = coalesce(e.asset, 'AITBC')) ORDER BY e.position)
          FROM trading.entries e LEFT JOIN trading.accounts a ON a.id = e.account_id
         WHERE e.transaction_id = t.id) AS entries,
     h.payer AS hold_payer, h.amount_units AS hold_amount, h.state AS hold_state, h.price_units AS hold_price,
     h.placed_by, h.ended_by, h.reference AS hold_reference, h.fee_basis_points, h.placed_at, h.ended_at,
     h.reason AS hold_reason,
+    x.id AS trade, x.quantity_units AS trade_quantity, x.cost_units AS trade_cost, x.buyer_fee_units, x.seller_fee_units,
+    x.maker, x.taker, x.buyer, x.seller, x.taker_side,
     r.transaction_id, r.payer, r.miner, r.miner_account, r.price_units, r.fee_units, r.earned_units, r.issued_at
 FROM trading.{table} i
 LEFT JOIN trading.transactions t ON i.kind = 'transaction' AND t.id = i.record_id
 LEFT JOIN trading.receipts r ON i.kind = 'receipt' AND r.id = i.record_id
+LEFT JOIN trading.exchange_trades x ON i.kind = 'transaction' AND x.id = i.record_id
 LEFT JOIN trading.holds h ON h.id = COALESCE(t.hold, r.id)
 WHERE i.{order} >= $1 AND i.{order} < $2 ORDER BY i.{order} LIMIT $3"""
 READ_SEALED = _RECORD.format(table="block_items", order="sequence", height="i.height")
 READ_UNSEALED = _RECORD.format(table="unsealed", order="id", height="NULL::bigint")
 READ_ACCOUNTS = """
-SELECT id, owner, purpose, balance_units, held_units, earned_units, spent_units, version FROM trading.accounts
+SELECT id, owner, purpose, asset, balance_units, held_units, earned_units, spent_units, version FROM trading.accounts
 WHERE id > $1 ORDER BY id LIMIT $2"""
 # What lies in the tables and in no block and no queue: put there by hand.
 ORPHANS = {
@@ -58,6 +63,7 @@ ORPHANS = {
         AND NOT EXISTS (SELECT FROM trading.unsealed u WHERE u.record_id = r.id) ORDER BY r.id LIMIT 1""",
 }
 COUNT = "SELECT count(*) FROM trading."
+OPEN_ORDERS = "SELECT id, held_units FROM trading.exchange_orders WHERE state = 'open' AND id > $1 ORDER BY id LIMIT $2"
 STILL_OPEN = "SELECT count(*) FROM trading.holds WHERE state = 'open' AND id = ANY($1::uuid[])"
 ENDS = {"settle": "settled", "void": "voided", "expire": "expired", "rent": "settled", "refund": "settled"}
 HELD_PAGE = 5_000
@@ -210,6 +216,8 @@ class _Audit:
         _same("created_at", stamp(row["created_at"]), record["at"])
         _same("hold", None if row["hold"] is None else ids.encode("hold", row["hold"]), record["hold"])
         self._compare_hold(row, record)
+        if record["kind"] == "trade" or row["trade"] is not None:
+            self._count_trade(row, record)
         if record["kind"] == "correction" and record["entries"][0]["account"] != "system/issuance":
             self._count_correction(record["entries"])
 
@@ -254,6 +262,32 @@ class _Audit:
         self.spent[payer] += price
         self.earned[owner] += price - fee
         self.earned[chain_format.FEES] += fee
+
+    def _count_trade(self, row: asyncpg.Record, record: dict[str, Any]) -> None:
+        """A trade of the exchange: its row says what was bought for how much, and the entries who got what."""
+        _same("exchange_trades/id", row["trade"], row["record_id"])
+        orders = " ".join(ids.encode("ordr", row[side]) for side in ("maker", "taker"))
+        _same("exchange_trades/maker", orders, record["reference"])
+        moved: dict[str, int] = defaultdict(int)
+        for entry in record["entries"]:
+            moved[entry_key(entry)] += chain_format.read_units(entry["amount"])
+        suffixes = {account_key("", entry.get("asset", NATIVE)) for entry in record["entries"]}
+        given = {suffix: -moved[chain_format.ESCROW + suffix] for suffix in suffixes}
+        base = self._base_of(row, suffixes, moved)
+        quote = next(suffix for suffix in suffixes if suffix != base)
+        _same("exchange_trades/quantity_units", row["trade_quantity"], given[base])
+        _same("exchange_trades/cost_units", row["trade_cost"], given[quote])
+        for suffix, column in ((base, "buyer_fee_units"), (quote, "seller_fee_units")):
+            _same(f"exchange_trades/{column}", row[column], moved.get(chain_format.FEES + suffix, 0))
+            self.earned[chain_format.FEES + suffix] += row[column]
+
+    def _base_of(self, row: asyncpg.Record, suffixes: set[str], moved: Mapping[str, int]) -> str:
+        """What was bought: what the buyer got, or what the whole of it went to the fees of."""
+        buyer = _main(row["buyer"]) or ""
+        for suffix in sorted(suffixes):
+            if moved.get(buyer + suffix, 0) > 0:
+                return suffix
+        raise ChainError("the buyer got nothing", field="exchange_trades/buyer")
 
     def _count_refund(self, row: asyncpg.Record, entries: Sequence[dict[str, Any]]) -> None:
         """A refund: its hold says what the owner gave back, and the entries what of the fees went with it."""
@@ -300,15 +334,13 @@ class _Audit:
 
     async def accounts(self, connection: Connection) -> None:
         """Stored balances, versions and counters must be what the entries add up to."""
-        held: dict[str, int] = defaultdict(int)
-        for payer, amount in self.books.holds.values():
-            held[payer] += amount
+        held: dict[str, int] = defaultdict(int, self.books.held())
         expected_names = SYSTEM_ACCOUNTS.union(self.books.accounts)
         last, seen = UUID(int=0), 0
         while True:
             page = await connection.fetch(READ_ACCOUNTS, last, RECORDS_PAGE)
             for row in page:
-                name = f"{row['owner']}/{row['purpose']}"
+                name = account_key(f"{row['owner']}/{row['purpose']}", row["asset"])
                 balance, version = self.books.accounts.get(name, (0, 0))
                 expected = {"balance_units": balance, "held_units": held[name], "earned_units": self.earned[name]}
                 expected |= {"spent_units": self.spent[name], "version": version}
@@ -334,10 +366,27 @@ class _Audit:
         counted = {"entries": self.books.entries, "holds": self.placed, "block_items": self.sealed}
         for table, expected in counted.items():
             _same(table, await connection.fetchval(COUNT + table), expected)
+        _same("exchange_trades", await connection.fetchval(COUNT + "exchange_trades"), self.books.orders.trades)
+        await self._orders(connection)
         still_open = [ids.decode("hold", hold) for hold in self.books.holds]
         for start in range(0, len(still_open), HELD_PAGE):
             part = still_open[start : start + HELD_PAGE]
             _same("holds/state", await connection.fetchval(STILL_OPEN, part), len(part))
+
+    async def _orders(self, connection: Connection) -> None:
+        """What lies in escrow for an order must be what is open of it: its row may hold nothing else."""
+        held = {ids.decode("ordr", order): amount for order, (_, amount) in self.books.orders.open.items()}
+        last, seen = UUID(int=0), 0
+        while True:
+            page = await connection.fetch(OPEN_ORDERS, last, RECORDS_PAGE)
+            for row in page:
+                name = ids.encode("ordr", row["id"])
+                _same("exchange_orders/held_units", row["held_units"], held.get(row["id"], 0), record=name)
+            seen += len(page)
+            if len(page) < RECORDS_PAGE:
+                break
+            last = page[-1]["id"]
+        _same("exchange_orders", seen, len(held))
 
 
 def _same(field: str, found: Any, expected: Any, *, record: str | None = None) -> None:
@@ -347,7 +396,7 @@ def _same(field: str, found: Any, expected: Any, *, record: str | None = None) -
 
 
 def _parts(entry: dict[str, Any]) -> tuple[str, str, str, int]:
-    return entry["account"], entry["amount"], entry["balance"], entry["version"]
+    return entry_key(entry), entry["amount"], entry["balance"], entry["version"]
 
 
 def _name(row: asyncpg.Record) -> str:

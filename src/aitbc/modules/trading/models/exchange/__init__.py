@@ -1,0 +1,1 @@
+"""The exchange: pairs, orders and trades, and the rules of its book."""
