@@ -52,7 +52,7 @@ def example_files(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name, content in {"notes.txt": b"a b", "invoice.png": PICTURE, "page.jpg": PICTURE}.items():
         (home / name).write_bytes(content)
     (home / "agent.json").write_text('{"name": "one", "skills": []}')
-    for name in ("report.yaml", "report.json", "job.json"):  # JSON is YAML too
+    for name in ("report.yaml", "report.json", "job.json", "rate.json", "rate.yaml"):  # JSON is YAML too
         (home / name).write_text('{"budget": "1", "nodes": []}')
     for name in ("requests.jsonl", "texts.jsonl"):
         (home / name).write_text('{"custom_id": "one"}')
