@@ -70,7 +70,7 @@ def show(call: Call, study: Which) -> None:
     _show(call, call.api.get(f"{PATH}/{part(study)}"))
 
 
-@command(app, "best", examples=["aitbc study best study_01… --json"], ends=[NOT_FOUND, FAILED])
+@command(app, "best", examples=["aitbc study best study_01…", "aitbc study best study_01… --json"], ends=[NOT_FOUND, FAILED])
 def best(call: Call, study: Which) -> None:
     """Show the trial with the best value. Ends with 1 where no trial has a value yet."""
     found = call.api.get(f"{PATH}/{part(study)}")
