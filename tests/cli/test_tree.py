@@ -278,7 +278,7 @@ def test_what_changes_something_has_a_dry_run_and_an_idempotency_key(leaf: Leaf)
     }
     changes = leaf.words[-1] in verbs | {"chat", "deposit", "faucet", "login"} or leaf.words[:2] == ("job", "submit")
     changes = changes or str(leaf) in {f"agent {verb}" for verb in ("register", "state", "run", "approve", "reject")}
-    changes = changes or str(leaf) in {"graph run", "batch run", "model alias", "model unalias"}
+    changes = changes or str(leaf) in {"graph run", "study run", "batch run", "model alias", "model unalias"}
     of_plugins = {"buy", "install", "restore", "price", "namespace", "publish"}
     changes = changes or (leaf.words[0] == "plugin" and leaf.words[-1] in of_plugins)
     changes = (changes or str(leaf) == "miner install") and str(leaf) != "miner test"  # which tries this machine
