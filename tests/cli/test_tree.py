@@ -52,7 +52,7 @@ def example_files(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name, content in {"notes.txt": b"a b", "invoice.png": PICTURE, "page.jpg": PICTURE}.items():
         (home / name).write_bytes(content)
     (home / "agent.json").write_text('{"name": "one", "skills": []}')
-    for name in ("report.yaml", "report.json", "job.json"):  # JSON is YAML too
+    for name in ("report.yaml", "report.json", "job.json", "rate.json", "rate.yaml"):  # JSON is YAML too
         (home / name).write_text('{"budget": "1", "nodes": []}')
     for name in ("requests.jsonl", "texts.jsonl"):
         (home / name).write_text('{"custom_id": "one", "url": "/v1/embeddings"}')
@@ -278,7 +278,14 @@ def test_what_changes_something_has_a_dry_run_and_an_idempotency_key(leaf: Leaf)
     }
     changes = leaf.words[-1] in verbs | {"chat", "deposit", "faucet", "login"} or leaf.words[:2] == ("job", "submit")
     changes = changes or str(leaf) in {f"agent {verb}" for verb in ("register", "state", "run", "approve", "reject")}
-    changes = changes or str(leaf) in {"graph run", "batch run", "file upload", "model alias", "model unalias"}
+    changes = changes or str(leaf) in {
+        "graph run",
+        "study run",
+        "batch run",
+        "file upload",
+        "model alias",
+        "model unalias",
+    }
     of_edges = ("add", "deploy", "update", "rollback", "scale", "balance", "choose")
     changes = changes or str(leaf) in {f"edge {verb}" for verb in of_edges}
     of_plugins = {"buy", "call", "install", "restore", "price", "namespace", "publish"}

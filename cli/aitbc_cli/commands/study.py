@@ -39,7 +39,7 @@ def create(call: Call, file: File) -> None:
     call.out.one(call.change("POST", PATH, read_written(file, hint=EXAMPLE)), BRIEF)
 
 
-@command(app, "run", examples=["aitbc study run rate.json --timeout 1h"], changes=True)
+@command(app, "run", examples=["aitbc study run rate.json --timeout 5m"], changes=True)
 def run(call: Call, file: File) -> int:
     """Create a study and wait until it has ended; Ctrl-C leaves it running. Exit code 0 where it has a best trial."""
     study = call.change("POST", PATH, read_written(file, hint=EXAMPLE))
@@ -49,7 +49,7 @@ def run(call: Call, file: File) -> int:
     return _show_ended(call, _wait(call, study["id"]))
 
 
-@command(app, "wait", examples=["aitbc study wait study_01… --timeout 1h"], ends=[NOT_FOUND])
+@command(app, "wait", examples=["aitbc study wait study_01… --timeout 5m"], ends=[NOT_FOUND])
 def wait_for(call: Call, study: Which) -> int:
     """Wait until a study has ended; exit code 0 where it has a best trial, 7 when the time is up."""
     return _show_ended(call, _wait(call, study))
@@ -70,7 +70,9 @@ def show(call: Call, study: Which) -> None:
     _show(call, call.api.get(f"{PATH}/{part(study)}"))
 
 
-@command(app, "best", examples=["aitbc study best study_01… --json"], ends=[NOT_FOUND, FAILED])
+@command(
+    app, "best", examples=["aitbc study best study_01…", "aitbc study best study_01… --json"], ends=[NOT_FOUND, FAILED]
+)
 def best(call: Call, study: Which) -> None:
     """Show the trial with the best value. Ends with 1 where no trial has a value yet."""
     found = call.api.get(f"{PATH}/{part(study)}")

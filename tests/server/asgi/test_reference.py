@@ -24,6 +24,8 @@ SETS = {"state", "status", "fault", "device", "role", "disabled_reason"}
 """Fields of these names are one of a closed set, wherever they stand."""
 OPEN_KINDS = {
     "AgentJobStep",
+    "CanaryResult",
+    "CreateStudy",
     "GraphNode",
     "Job",
     "JobDetail",

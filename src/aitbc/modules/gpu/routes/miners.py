@@ -247,7 +247,7 @@ class MinerController(Controller):
         kinds: FromQuery[EstimatedKinds],
         slots: FromQuery[EstimatedSlots] = 1,
     ) -> EarningsEstimate:
-        """Divide what was paid in the last seven days for work of these kinds by all slots that compete for it, those of
-        the further miner included. Null, and `no data`, where nothing was paid.
+        """Divide what was paid in the last seven days for work of these kinds by all slots that compete for it, those
+        of the further miner included. Null, and `no data`, where nothing was paid.
         """
         return await earned.expected(kinds, slots)

@@ -83,9 +83,9 @@ class StudyObjective(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     direction: Literal["minimize", "maximize"] = "minimize"
     """Which. For example `minimize`."""
-    value: Annotated[str, Meta(min_length=1, max_length=200, examples=["text"])] = "text"
+    value: Annotated[str, Meta(min_length=1, max_length=200, examples=["output.stdout"])] = "text"
     """Where in a job's output it stands: `text`, or `output.PATH`. A number, or a text whose last line is one.
-    For example `text`."""
+    For example `output.stdout`."""
 
 
 class StudyPruner(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -107,7 +107,7 @@ class CreateStudy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """What it is called. For example `Learning rate`."""
     kind: Annotated[str, Meta(max_length=40, examples=["command"])]
     """The kind of work, one of `GET /api/v1/ai/kinds`."""
-    input: Annotated[dict[str, Any], Meta(examples=[{"program": "train", "arguments": ["--rate={{params.rate}}"]}])]
+    input: Annotated[dict[str, Any], Meta(examples=[{"program": "wc", "arguments": ["--rate={{params.rate}}"]}])]
     """The input of each trial's job. `{{params.NAME}}` stands for a parameter; a text that is one place and nothing
     else becomes the value itself."""
     params: Annotated[
