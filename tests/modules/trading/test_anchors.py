@@ -115,6 +115,6 @@ async def test_nothing_is_posted_to_what_is_not_public(empty: Target, tmp_path: 
 
 
 async def test_a_remote_that_is_not_there_hinders_nothing(empty: Target, tmp_path: Path) -> None:
-    places = {"anchor_git": str(tmp_path / "none.git"), "anchor_file": str(tmp_path / "a.jsonl")}
+    places: dict[str, Any] = {"anchor_git": str(tmp_path / "none.git"), "anchor_file": str(tmp_path / "a.jsonl")}
     async with trading_on(empty, state_dir=tmp_path, **places) as trading:
         assert await trading.anchors.anchor() == ["file"]

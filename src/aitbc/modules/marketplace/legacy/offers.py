@@ -33,7 +33,9 @@ from aitbc.modules.marketplace.service.commands import OfferFilter
 from aitbc.modules.marketplace.service.items import ItemFilter
 
 PERIODS = {
-    **{"daily": timedelta(days=1), "weekly": timedelta(days=7), "monthly": timedelta(days=30)},
+    "daily": timedelta(days=1),
+    "weekly": timedelta(days=7),
+    "monthly": timedelta(days=30),
     **{f"{days}d": timedelta(days=days) for days in (1, 7, 30)},
     **{f"{hours}h": timedelta(hours=hours) for hours in (1, 24)},
 }
