@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from msgspec import Struct
 
+from aitbc.modules.marketplace.legacy.refused import REFUSED as NO_MARKET
 from tests.legacy.exchange_rows import EXCHANGE, REASONS
 from tests.legacy.hermes_rows import HOLDS as AGENTS
 from tests.legacy.hermes_rows import REFUSED as NO_AGENTS
@@ -210,6 +211,10 @@ ROWS |= {
         items="",
         reads=OFFER,
     ),
+    "O726": Row(
+        *("marketplace agents analytics", "coordinator", "GET", "/analytics/marketplace?time_range=24h"),
+        reads=frozenset({"total_offers", "total_transactions", "total_volume"}),
+    ),
     "O729": Row(
         *("marketplace governance list-proposals", "coordinator", "GET", "/proposals?limit=10&status=active"),
     ),
@@ -237,6 +242,14 @@ REFUSED: Mapping[str, tuple[str, str, str, Any]] = {
     "OA10": ("optimize disable", "POST", "/optimize/agents/a/disable", {}),
 }
 """Requests of ai's paths on the older coordinator that no kind of work answers: refused, with that reason."""
+MARKET_CASES = {
+    "O720": "/v1/marketplace/list",
+    "O721": "/v1/marketplace/rent",
+    "O722": "/blockchain/contracts/execute",
+    "O723": "/payments/process",
+    "O730": "/testing/load-test",
+}
+"""What a command asks for of what is refused of the coordinator's market."""
 NOT_HERE = {
     "E14 O701": "these commands end before they send anything",
 }
@@ -328,6 +341,26 @@ def test_what_an_exchange_was_asked_for_is_refused_with_its_reason(installation:
     assert faults == {}
 
 
+def test_what_the_coordinator_promised_of_its_market_is_refused_with_its_reason(installation: Installation) -> None:
+    faults: dict[str, str] = {}
+    with installation.client("coordinator") as client:
+        for reason, method, path in market_refusals():
+            answer = client.request(method, path.replace("{id}", "x"), json={} if method == "POST" else None)
+            if answer.status_code != 501 or answer.json()["detail"] != reason:
+                faults[f"{method} {path}"] = f"{answer.status_code}: {answer.text}"
+    assert faults == {}
+
+
+def market_refusals() -> list[tuple[str, str, str]]:
+    """The reason, the method and the path of all that is refused of the coordinator's market."""
+    return [
+        (reason, method, path.replace("{id:str}", "{id}"))
+        for reason, (gets, posts) in NO_MARKET.items()
+        for method, paths in (("GET", gets), ("POST", posts))
+        for path in paths
+    ]
+
+
 def test_what_nobody_can_do_is_refused_whatever_its_query_and_without_a_traceback(installation: Installation) -> None:
     log = (installation.server.state.parent / "server.log").read_text().count("request_failed")
     others = (
@@ -387,6 +420,11 @@ def document() -> str:
     lines += [
         f"| {case} | {command} | `{method} {path}` ({place}) | 501: {REASONS[word]} |"
         for case, (command, place, method, path, word) in EXCHANGE.items()
+    ]
+    named = {path: case for case, path in MARKET_CASES.items()}
+    lines += [
+        f"| {named.get(path, '-')} | the coordinator's market | `{method} {path}` (coordinator) | 501: {reason} |"
+        for reason, method, path in market_refusals()
     ]
     lines += [f"| {case} | | | not here: {reason} |" for case, reason in NOT_HERE.items()]
     return "\n".join(lines) + "\n"

@@ -252,7 +252,13 @@ def test_agents_trade_from_the_request_to_the_settlement(installation: Installat
         assert client.get(f"/v1/trading/requests/{request}").json()["status"] == "completed"
         simulated = client.post("/v1/trading/simulate-match", json=asked).json()
         assert (simulated["matches_found"], simulated["best_matches"]) == (0, []), "both places are taken"
-        assert client.get("/v1/trading/agents/agent_7/summary").status_code == 501
+        summed = client.get("/v1/trading/agents/agent_7/summary").json()
+        recent = summed.pop("recent_activity")
+        assert (summed["trade_requests"], summed["agreements"], summed["total_trade_volume"]) == (2, 2, 0.5), summed
+        assert summed["success_rate"] == 1.0 and summed["average_match_score"] >= 60
+        assert recent == {"requests_last_30d": 2, "matches_last_30d": 2, "agreements_last_30d": 2}
+        other = client.get(f"/v1/trading/agents/{seller}/summary").json()
+        assert (other["agent_id"], other["agreements"], other["total_trade_volume"]) == (seller, 2, 0.5)
 
 
 def test_limits_are_limits(installation: Installation) -> None:

@@ -5,7 +5,7 @@ from aitbc.kernel.parameters import pause_of
 from aitbc.modules.gpu.api import GpuApi
 from aitbc.modules.gpu.events import MinerChanged
 from aitbc.modules.marketplace.api import MarketplaceApi
-from aitbc.modules.marketplace.legacy.coordinator import CoordinatorMarketplace
+from aitbc.modules.marketplace.legacy.coordinator import CoordinatorAnalytics, CoordinatorMarketplace
 from aitbc.modules.marketplace.legacy.exchange import (
     BitcoinRefused,
     ChainsRefused,
@@ -16,6 +16,7 @@ from aitbc.modules.marketplace.legacy.exchange import (
 from aitbc.modules.marketplace.legacy.health import LegacyHealth
 from aitbc.modules.marketplace.legacy.offers import MarketplaceController
 from aitbc.modules.marketplace.legacy.posted_orders.transactions import PostedTransactions
+from aitbc.modules.marketplace.legacy.refused import CoordinatorRefused
 from aitbc.modules.marketplace.legacy.transactions import MarketTransactions
 from aitbc.modules.marketplace.models.ratings import RatingRow
 from aitbc.modules.marketplace.routes.bids import MarketBidController, MarketBookController, MarketRequestController
@@ -73,7 +74,13 @@ module = Module(
         *(ExchangeRefused, BitcoinRefused, ChainsRefused),
     ),
     legacy_elsewhere={"gpu": (PostedTransactions,)},
-    legacy_coordinator=(CoordinatorMarketplace, CoordinatorExchange, CoordinatorBitcoin),
+    legacy_coordinator=(
+        CoordinatorMarketplace,
+        CoordinatorAnalytics,
+        CoordinatorExchange,
+        CoordinatorBitcoin,
+        *CoordinatorRefused,
+    ),
     periodic_tasks=(
         PeriodicTask(run=MarketplaceService.expire_offers, every_seconds=30.0),
         PeriodicTask(run=MarketplaceService.keep_bookings, every_seconds=5.0),

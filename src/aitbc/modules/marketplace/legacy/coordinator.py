@@ -1,6 +1,6 @@
 """What the older coordinator answered of the marketplace."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from litestar import Controller, Response, get, post
 from litestar.params import FromPath, FromQuery, JSONBody
@@ -11,9 +11,10 @@ from aitbc.kernel.legacy.caller import Once, Who
 from aitbc.kernel.legacy.paging import Limit, Offset, Word
 from aitbc.kernel.primitives.text import Name
 from aitbc.modules.marketplace.legacy.caller import READ, WRITE_ONCE, Marketplace
-from aitbc.modules.marketplace.legacy.offers import BidStatus, OfferStatus, bids_of, offers_of
+from aitbc.modules.marketplace.legacy.offers import BidStatus, OfferStatus, bids_of, figures_of, offers_of
 from aitbc.modules.marketplace.legacy.shapes import (
     BidBody,
+    LegacyAnalytics,
     LegacyBid,
     LegacyOffer,
     OfferBody,
@@ -24,6 +25,7 @@ from aitbc.modules.marketplace.legacy.shapes import (
 from aitbc.modules.marketplace.service.commands import OfferFilter
 
 Gigabytes = Annotated[int, Meta(ge=0, le=100_000)]
+Range = Literal["daily", "weekly", "monthly", "1h", "24h", "1d", "7d", "30d"]
 READ_MAX = 500
 """How many rows are looked through for a page that is filtered further here."""
 
@@ -131,3 +133,14 @@ class CoordinatorMarketplace(Controller):
     async def one_bid(self, marketplace: Marketplace, who: Who, bid: FromPath[str]) -> LegacyBid:
         """Read a bid or an order of the caller's."""
         return bid_view(await marketplace.market_bids.one(who, bid))
+
+
+class CoordinatorAnalytics(Controller):
+    """What was sold, for clients that ask for it by a range of time."""
+
+    path = "/analytics/marketplace"
+
+    @get("/", opt=READ)
+    async def analytics(self, marketplace: Marketplace, time_range: FromQuery[Range] = "daily") -> LegacyAnalytics:
+        """What happened in the last day, week or month, counted from the rows."""
+        return await figures_of(marketplace, time_range)

@@ -32,7 +32,13 @@ from aitbc.modules.marketplace.service import MarketplaceService
 from aitbc.modules.marketplace.service.commands import OfferFilter
 from aitbc.modules.marketplace.service.items import ItemFilter
 
-PERIODS = {"daily": timedelta(days=1), "weekly": timedelta(days=7), "monthly": timedelta(days=30)}
+PERIODS = {
+    "daily": timedelta(days=1),
+    "weekly": timedelta(days=7),
+    "monthly": timedelta(days=30),
+    **{f"{days}d": timedelta(days=days) for days in (1, 7, 30)},
+    **{f"{hours}h": timedelta(hours=hours) for hours in (1, 24)},
+}
 OfferStatus = Annotated[Literal["open", "active", "booked", "reserved", "closed"] | None, QueryParameter(name="status")]
 BidStatus = Annotated[Literal["pending", "accepted", "rejected", "cancelled"] | None, QueryParameter(name="status")]
 Period = Literal["daily", "weekly", "monthly"]
@@ -121,15 +127,20 @@ class MarketplaceController(Controller):
     @get("/analytics", opt=READ)
     async def analytics(self, marketplace: Marketplace, period_type: FromQuery[Period] = "daily") -> LegacyAnalytics:
         """What happened in the last day, week or month, counted from the rows."""
-        found = await marketplace.market_bids.figures(now() - PERIODS[period_type])
-        average = amount_of(round(found.volume_units / found.transactions)) if found.transactions else 0.0
-        return LegacyAnalytics(
-            period_type=period_type,
-            total_offers=found.offers,
-            total_transactions=found.transactions,
-            total_volume=amount_of(found.volume_units),
-            average_price=average,
-        )
+        return await figures_of(marketplace, period_type)
+
+
+async def figures_of(marketplace: MarketplaceService, period: str) -> LegacyAnalytics:
+    """What happened in the last so long, counted from the rows. Raises `KeyError` for a period that nobody knows."""
+    found = await marketplace.market_bids.figures(now() - PERIODS[period])
+    average = amount_of(round(found.volume_units / found.transactions)) if found.transactions else 0.0
+    return LegacyAnalytics(
+        period_type=period,
+        total_offers=found.offers,
+        total_transactions=found.transactions,
+        total_volume=amount_of(found.volume_units),
+        average_price=average,
+    )
 
 
 async def offers_of(

@@ -27,6 +27,7 @@ from aitbc.modules.trading.models.trades.views import (
     TradeRequest,
     TradeSettlement,
 )
+from aitbc.modules.trading.service.trades.agents import AgentTrades
 from aitbc.modules.trading.service.trades.commands import PlaceTradeRequest, TradeTerms
 
 Score = Annotated[float, Meta(ge=0, le=100)]
@@ -334,3 +335,45 @@ def check_total(stated: float | None, agreed: str, field: str) -> None:
     units = optional_units_of(stated, field)
     if units is not None and units != parse(agreed, zero=True):
         raise invalid(field, f"Expected the price of this trade, {agreed}")
+
+
+class RecentActivity(Struct, frozen=True, kw_only=True):
+    """What happened in the last 30 days."""
+
+    requests_last_30d: int
+    matches_last_30d: int
+    agreements_last_30d: int
+
+
+class LegacyAgentSummary(Struct, frozen=True, kw_only=True):
+    """What an agent has traded."""
+
+    agent_id: str
+    trade_requests: int
+    trade_matches: int
+    negotiations: int
+    agreements: int
+    success_rate: float | None
+    """Of the agreements that ended, how many were completed, 0 to 1; none where none ended."""
+    average_match_score: float | None
+    total_trade_volume: float
+    recent_activity: RecentActivity
+
+
+def summary_shape(agent: str, found: AgentTrades) -> LegacyAgentSummary:
+    """What an agent has traded, in the older words."""
+    return LegacyAgentSummary(
+        agent_id=agent,
+        trade_requests=found.requests,
+        trade_matches=found.matches,
+        negotiations=found.negotiations,
+        agreements=found.agreements,
+        success_rate=round(found.completed / found.ended, 4) if found.ended else None,
+        average_match_score=found.average_score,
+        total_trade_volume=amount_of(found.volume_units),
+        recent_activity=RecentActivity(
+            requests_last_30d=found.recent_requests,
+            matches_last_30d=found.recent_matches,
+            agreements_last_30d=found.recent_agreements,
+        ),
+    )

@@ -14,6 +14,7 @@ from aitbc.modules.trading.legacy.caller import Trading
 from aitbc.modules.trading.legacy.trade_shapes import (
     AgreementAction,
     AgreementBody,
+    LegacyAgentSummary,
     MatchAction,
     MatchBody,
     NegotiationBody,
@@ -31,6 +32,7 @@ from aitbc.modules.trading.legacy.trade_shapes import (
     preview_shape,
     request_shape,
     settlement_shape,
+    summary_shape,
     transaction_of,
 )
 from aitbc.modules.trading.models.trades.views import TradeAgreement, TradeMatch, TradeSettlement
@@ -39,7 +41,6 @@ from aitbc.modules.trading.service.trades.analytics import PERIODS
 from aitbc.modules.trading.service.trades.commands import TradeFilter, TradeMatchNotFound, TradeTerms
 
 LOOK, ACT = {"permission": "trades:read"}, {"permission": "trades:write"}
-NOT_SUMMED = "Agents are not summed up; the lists of requests, matches and agreements can be asked for one agent."
 Body = RequestAction | MatchAction | AgreementAction | SettlementAction
 
 
@@ -251,7 +252,15 @@ async def _lines(trading: TradingService, who: Who, action: str, wish: TradeQuer
             return [transaction_of(action, settlement_shape(one), one.started_at) for one in settled]
 
 
-AgentSummaries = not_done(NOT_SUMMED, read="trades:read", gets=("/v1/trading/agents/{id:str}/summary",))
+class AgentSummaries(Controller):
+    """What agents have traded."""
+
+    @get("/v1/trading/agents/{agent:str}/summary", opt={"permission": "trades:read"})
+    async def summary(self, trading: Trading, who: Who, agent: FromPath[str]) -> LegacyAgentSummary:
+        """Sum up what an account, or an agent that buyers named in requests, has traded with the caller or for them."""
+        return summary_shape(agent, await trading.trade_agents.of(who, agent))
+
+
 StateDump = not_done(
     "This chain has no state dump; `aitbc chain export` gives all that is sealed.",
     read="chain:read",

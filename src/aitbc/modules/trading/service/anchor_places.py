@@ -102,7 +102,7 @@ class GitPlace:
         await self._git("init", "--quiet", "--bare", str(self._folder), inside=False)
         self._parent, self._content = "", b""
         if await self._git("ls-remote", "--heads", "--", self._remote, self._ref):
-            await self._git("fetch", "--quiet", "--depth=1", "--no-tags", "--", self._remote, self._ref)
+            await self._git("fetch", "--quiet", "--no-tags", "--", self._remote, self._ref)
             self._parent = (await self._git("rev-parse", "FETCH_HEAD")).decode().strip()
             self._content = await self._git("cat-file", "blob", f"FETCH_HEAD:{GIT_FILE}")
         return last_line(self._content)

@@ -48,6 +48,7 @@ from aitbc.modules.trading.service.receipt_feed import sealed_receipts, work_pai
 from aitbc.modules.trading.service.refunds import Refunds
 from aitbc.modules.trading.service.rents import Rents
 from aitbc.modules.trading.service.settings import TradingSettings
+from aitbc.modules.trading.service.trades.agents import TradeAgents
 from aitbc.modules.trading.service.trades.agreements import TradeAgreements
 from aitbc.modules.trading.service.trades.analytics import TradeFigures
 from aitbc.modules.trading.service.trades.disputes import TradeDisputes
@@ -83,6 +84,7 @@ class TradingService:
         self.trade_offers = TradeOffers(db, platform.parameters)
         self.trade_requests = TradeRequests(db, platform.parameters)
         self.trade_matches = TradeMatcher(db)
+        self.trade_agents = TradeAgents(db)
         self.trade_negotiations = TradeNegotiations(db)
         self.trade_agreements = TradeAgreements(db)
         self.trade_settlements = TradeSettlements(db)
