@@ -56,6 +56,17 @@ EdgeHost = Annotated[str, typer.Option("--edge-host", help="Where the edge liste
 EdgeAddress = Annotated[
     str | None, typer.Option("--edge-address", metavar="URL", help="Where others find the edge, if not there.")
 ]
+Slurm = Annotated[
+    bool, typer.Option("--slurm", help="Run programs as jobs of the Slurm cluster that this machine belongs to.")
+]
+MetricsPort = Annotated[
+    int | None,
+    typer.Option("--metrics-port", min=0, max=65535, help="Show its metrics on loopback there; 0 for any port."),
+]
+Schedule = Annotated[
+    str | None,
+    typer.Option("--schedule", metavar="HOURS", help="Work only then, by this machine's clock: 22:00-07:00."),
+]
 
 
 def declare_running(app: typer.Typer) -> None:
@@ -108,20 +119,12 @@ def run(
     grace: Annotated[
         str, typer.Option("--grace", metavar="TIME", help="How long running work may go on after the first Ctrl-C.")
     ] = "30s",
-    schedule: Annotated[
-        str | None,
-        typer.Option("--schedule", metavar="HOURS", help="Work only then, by this machine's clock: 22:00-07:00."),
-    ] = None,
+    schedule: Schedule = None,
     only_when_idle: Annotated[
         bool, typer.Option("--only-when-idle", help="Take work only while nobody else uses the machine.")
     ] = False,
-    slurm: Annotated[
-        bool, typer.Option("--slurm", help="Run programs as jobs of the Slurm cluster that this machine belongs to.")
-    ] = False,
-    metrics_port: Annotated[
-        int | None,
-        typer.Option("--metrics-port", min=0, max=65535, help="Show its metrics on loopback there; 0 for any port."),
-    ] = None,
+    slurm: Slurm = False,
+    metrics_port: MetricsPort = None,
     edge_port: EdgePort = None,
     edge_host: EdgeHost = "127.0.0.1",
     edge_address: EdgeAddress = None,

@@ -127,7 +127,8 @@ def _open_picture(content: bytes) -> Image.Image:
 def _flattened(picture: Image.Image) -> Image.Image:
     """The picture in RGB, what is transparent on white.
 
-    Of a grey picture of 16 bits, Pillow would make every value above 255 white (findings/rapidocr-finds-nothing-in-16-bits.sh).
+    Of a grey picture of 16 bits, Pillow would make every value above 255 white
+    (findings/rapidocr-finds-nothing-in-16-bits.sh).
     """
     if picture.mode.startswith("I"):
         picture = picture.convert("I").point(lambda value: value * _EIGHT_OF_SIXTEEN_BITS).convert("L")

@@ -198,7 +198,6 @@ class AiService:
         self.graph_driver = self._graph_driver(planner)
         self.schedules = Schedules(db, self.graphs, self.graph_watch, platform)
         self.studies = Studies(db, planner, settings.open_studies_per_account)
-        # Files, and the batches that are made of them
         self.files = Files(db)
         self.batches = Batches(db)
         self.batchwork = self._batchwork()
