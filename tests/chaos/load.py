@@ -140,9 +140,10 @@ async def submit(client: Client, told: Acknowledged, count: int, *, pause: float
 
 
 async def enrol(
-    owner: Client, open_client: Client, name: str, slots: int, *, gpus: Sequence[str] = ()
+    owner: Client, open_client: Client, name: str, slots: int, *, gpus: Sequence[str] = (), on_gpus: bool = False
 ) -> tuple[Key, str, str]:
-    """A new miner, which shows GPUs of these names: its key, its id and its API key."""
+    """A new miner, which shows GPUs of these names, and may work on them: its key, its id and its API key."""
+    works = {"device": "gpu", "gpu_models": list(gpus), "vram_mib": 24_564} if on_gpus else {}
     while True:
         _, made = await owner.until_known("/api/v1/gpu/enrolment-tokens", {})
         key = Key.generate()
@@ -153,7 +154,7 @@ async def enrol(
             "proof": key.sign(canonical(statement)),
             "name": name,
             "slots": slots,
-            "capabilities": {"kinds": ["embed"]},
+            "capabilities": {"kinds": ["embed"], **works},
             "inventory": {"devices": [{"type": "cuda", "name": gpu, "memory_total_mib": 24_564} for gpu in gpus]},
         }
         status, enrolled = await open_client.until_known("/api/v1/gpu/enrolments", body)
