@@ -233,19 +233,40 @@ def test_a_task_that_nobody_does_is_refused_with_those_that_are(installation: In
     assert ask(installation, "ai", "POST", "/jobs", {"task_type": "embed", "task_data": {}}).status_code == 422
     assert ask(installation, "ai", "POST", "/jobs", EMBED | {"payment_amount": -1}).status_code == 422
     assert ask(installation, "ai", "POST", "/jobs", EMBED | {"payment_amount": 1_000_000}).status_code == 402
-    for method, path in (
-        ("POST", "/multimodal/benchmark"),
-        ("POST", "/optimization/tune"),
-        ("POST", "/optimization/predict"),
-        ("GET", "/multimodal/agents"),
-        ("GET", "/optimization/agents"),
-    ):
-        assert (
-            told(ask(installation, "ai", method, path, {} if method == "POST" else None), 501)["code"]
-            == "not_implemented"
-        )
+    assert ask(installation, "ai", "POST", "/multimodal/benchmark", {"modality": "audio"}).status_code == 501
+    measured = told(ask(installation, "ai", "POST", "/multimodal/benchmark", {"modality": "image"}))
+    assert (measured["latency_ms"], measured["throughput"], measured["runs"]) == (None, "no data", 0)
+    predicted = told(ask(installation, "ai", "POST", "/optimization/predict", {"model": "nobody-has-it"}))
+    assert (predicted["expected_performance"], predicted["estimated_accuracy"]) == ("no data", None)
+    agents = told(ask(installation, "ai", "GET", "/multimodal/agents", None))
+    assert agents["total"] == len(agents["agents"])
+    assert {one["id"] for one in agents["agents"]} <= {"embed", "ocr"}
+    samplers = told(ask(installation, "ai", "GET", "/optimization/agents", None))
+    assert {one["id"] for one in samplers["agents"]} == {"tpe", "random", "qmc"}
     assert ask(installation, "ai", "POST", "/multimodal/process", {"modality": "audio"}).status_code == 501
     assert ask(installation, "coordinator", "POST", "/v1/services/blender/render", {}).status_code == 501
+
+
+def test_tuning_stands_on_a_study(installation: Installation) -> None:
+    assert told(ask(installation, "ai", "POST", "/optimization/tune", {"model": "untuned"}))["status"] == "no data"
+    study = {
+        "kind": "embed",
+        "input": {"texts": ["of {{params.word}}"]},
+        "params": {"word": {"type": "choice", "choices": ["tide", "ebb"]}},
+        "trials": 2,
+        "budget": "0.2",
+        "max_price": "0.05",
+    }
+    wrong = ask(installation, "ai", "POST", "/optimization/tune", {"model": "words", "study": study | {"trials": 0}})
+    assert wrong.status_code == 422
+    begun = told(ask(installation, "ai", "POST", "/optimization/tune", {"model": "words", "study": study}))
+    assert begun["status"] == "tuning"
+    again = told(ask(installation, "ai", "POST", "/optimization/tune", {"model": "words"}))
+    assert again["tuning_id"] == begun["tuning_id"]
+    session = f"/tune/sessions/{begun['tuning_id']}"
+    assert told(ask(installation, "coordinator", "GET", session, None))["total_iterations"] == 2
+    assert "trials" in told(ask(installation, "coordinator", "GET", f"{session}/results", None))
+    assert ask(installation, "coordinator", "GET", "/tune/sessions/t", None).status_code == 404
 
 
 @pytest.mark.usefixtures("served")

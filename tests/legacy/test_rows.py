@@ -237,8 +237,6 @@ REFUSED: Mapping[str, tuple[str, str, str, Any]] = {
     "OA05": ("optimize self-opt apply", "POST", "/optimize/agents/a/apply/r1", {"confirm": True}),
     "OA06": ("optimize predict", "POST", "/predict/agents/a/resources", {"horizon": 24}),
     "OA07": ("optimize tune auto", "POST", "/tune/agents/a/auto", {"parameters": {}}),
-    "OA08": ("optimize tune status", "GET", "/tune/sessions/t", None),
-    "OA09": ("optimize tune results", "GET", "/tune/sessions/t/results", None),
     "OA10": ("optimize disable", "POST", "/optimize/agents/a/disable", {}),
 }
 """Requests of ai's paths on the older coordinator that no kind of work answers: refused, with that reason."""
@@ -250,6 +248,11 @@ MARKET_CASES = {
     "O730": "/testing/load-test",
 }
 """What a command asks for of what is refused of the coordinator's market."""
+TUNING = {
+    "OA08": ("optimize tune status", "/tune/sessions/t"),
+    "OA09": ("optimize tune results", "/tune/sessions/t/results"),
+}
+"""Those that a study answers; `test_ai` makes them."""
 NOT_HERE = {
     "E14 O701": "these commands end before they send anything",
 }
@@ -411,6 +414,9 @@ def document() -> str:
     lines += [
         f"| {case} | {command} | `{method} {path}` (coordinator) | 501: no kind of work does it |"
         for case, (command, method, path, _) in REFUSED.items()
+    ]
+    lines += [
+        f"| {case} | {command} | `GET {path}` (coordinator) | holds |" for case, (command, path) in TUNING.items()
     ]
     lines += [f"| {case} | {command} | `{asks}` ({place}) | holds |" for case, (command, asks, place) in AGENTS.items()]
     lines += [

@@ -6,8 +6,9 @@ from aitbc.modules.ai.legacy.health import LegacyHealth
 from aitbc.modules.ai.legacy.jobs import CoordinatorJobLists, CoordinatorJobs, LegacyJobs, OperatorJobs, ReinforcedJobs
 from aitbc.modules.ai.legacy.media import MediaController
 from aitbc.modules.ai.legacy.payments import CoordinatorPayments
-from aitbc.modules.ai.legacy.refused import REFUSED_COORDINATOR, REFUSED_LEGACY
+from aitbc.modules.ai.legacy.refused import REFUSED_COORDINATOR
 from aitbc.modules.ai.legacy.services import ServiceController
+from aitbc.modules.ai.legacy.tuning import SessionController, TuningController
 from aitbc.modules.ai.models.tables import Base
 from aitbc.modules.ai.protocols.anthropic_messages import AnthropicMessages
 from aitbc.modules.ai.protocols.errors import DIALECT
@@ -142,13 +143,14 @@ module = Module(
         NotOfferedYet,
     ),
     dialect=DIALECT,
-    legacy=(LegacyHealth, LegacyJobs, OperatorJobs, MediaController, *REFUSED_LEGACY),
+    legacy=(LegacyHealth, LegacyJobs, OperatorJobs, MediaController, TuningController),
     legacy_coordinator=(
         CoordinatorJobs,
         CoordinatorJobLists,
         CoordinatorPayments,
         ServiceController,
         ReinforcedJobs,
+        SessionController,
         *REFUSED_COORDINATOR,
     ),
     periodic_tasks=(

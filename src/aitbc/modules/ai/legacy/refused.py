@@ -6,13 +6,6 @@ from aitbc.modules.ai.legacy.shapes import not_offered
 READ, WRITE = "jobs:read", "jobs:create"
 AGENTS = not_offered("What these agents were said to do")
 
-LegacyAgents = not_done(AGENTS, read=READ, gets=("/multimodal/agents", "/optimization/agents"))
-LegacyTuning = not_done(
-    not_offered("Benchmarking, tuning or predicting of models"),
-    read=READ,
-    write=WRITE,
-    posts=("/multimodal/benchmark", "/optimization/tune", "/optimization/predict"),
-)
 CoordinatorAgents = not_done(
     AGENTS,
     read=READ,
@@ -21,8 +14,6 @@ CoordinatorAgents = not_done(
         "/multimodal/agents/{agent:str}/capabilities",
         "/optimize/agents/{agent:str}/status",
         "/optimize/agents/{agent:str}/recommendations",
-        "/tune/sessions/{session:str}",
-        "/tune/sessions/{session:str}/results",
     ),
     posts=(
         *(f"/multimodal/agents/{{agent:str}}/{act}" for act in ("process", "benchmark", "optimize", "attention")),
@@ -49,5 +40,4 @@ CoordinatorProofs = not_done(
         for act in ("prove/training", "verify/training", "prove/modular", "verify/inference", "fhe/inference")
     ),
 )
-REFUSED_LEGACY = (LegacyAgents, LegacyTuning)
 REFUSED_COORDINATOR = (CoordinatorAgents, CoordinatorMedia, CoordinatorProofs)

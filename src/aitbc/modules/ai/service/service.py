@@ -104,6 +104,7 @@ from aitbc.modules.ai.service.prices import Prices
 from aitbc.modules.ai.service.quotes import Quotes
 from aitbc.modules.ai.service.rate_gate import RateGate
 from aitbc.modules.ai.service.rate_limits import RateLimits
+from aitbc.modules.ai.service.recorded_runs import RunRecords
 from aitbc.modules.ai.service.results import Completions, Results
 from aitbc.modules.ai.service.retention import Retention
 from aitbc.modules.ai.service.runs import Runs
@@ -167,7 +168,7 @@ class AiService:
         self.output_parts = OutputParts(db, self.wakeups)
         self.job_events = JobEvents(self.jobs, self.job_logs, self.output_parts, self.wakeups)
         self.explanations = Explanations(self.jobs, self.job_queue, self.fleet_view, self.durations)
-        self.statistics = Statistics(db)
+        self.statistics, self.run_records = Statistics(db), RunRecords(db)
         self.canaries = Canaries(db, self.fleet_view, self.submissions, settings)
         self.prospects = ProspectsOfMiners(db, self.fleet_view, self.market_asks, self.canaries)
         self.kind_statuses = KindStatuses(self.fleet_view, self.durations)

@@ -34,9 +34,14 @@ class Advice(Struct):
     """The trials under way that are to be stopped."""
 
 
+def is_installed() -> bool:
+    """Whether this server can sample parameters."""
+    return importlib.util.find_spec("optuna") is not None
+
+
 def require_installed() -> None:
     """Raises `StudiesNotInstalled`."""
-    if importlib.util.find_spec("optuna") is None:
+    if not is_installed():
         raise StudiesNotInstalled("Install the server with its extra: pip install 'aitbc[server,study]'.")
 
 
@@ -48,7 +53,7 @@ async def advise(spec: CreateStudy, trials: Sequence[Trial], wanted: int, looked
 
 async def importance(spec: CreateStudy, trials: Sequence[Trial]) -> dict[str, float] | None:
     """How much each parameter decides about the values, 1 in all; none where too few trials say it."""
-    if sum(one.value is not None for one in trials) < IMPORTANCE_MIN or importlib.util.find_spec("optuna") is None:
+    if sum(one.value is not None for one in trials) < IMPORTANCE_MIN or not is_installed():
         return None
     found: dict[str, float] | None = await asyncio.to_thread(_optuna().importance, spec, trials)
     return found
