@@ -49,8 +49,9 @@ def test_the_nine_endpoints_say_what_is_so(installation: Installation) -> None:
                 "strategy"
             ]
             assert plan["local_ratio"] == ratio and plan["local_ratio"] + plan["aitbc_ratio"] == 1
-        for path in ("/edge/deploy", "/edge/coordinate"):
-            assert client.post(path, json={"agent_id": agent}).status_code == 501
+        assert client.post("/edge/deploy", json={"agent_id": agent}).status_code == 422
+        asking = {"agent_id": agent, "edge_locations": ["eu-central"]}
+        assert client.post("/edge/deploy", json=asking).status_code == 404, "it is somebody else's"
         assert client.post("/ecosystem/develop", json={}).json()["marketplace"]["agents"] >= 2
 
 
@@ -107,9 +108,13 @@ def test_workflows_run_as_agents_do(installation: Installation) -> None:
         path = f"/api/v1/agents/networks/{kept.json()['id']}"
         assert client.post(f"{path}/execute", json={"task": {"name": "x", "payload": "y"}}).status_code == 202
         assert client.get(f"{path}/status").json()["executions"] == 1
+        by_cost = client.post(f"{path}/optimize", json={"objective": "cost"}).json()
+        assert (by_cost["objective"], len(by_cost["order"])) == ("cost", 1)
+        assert client.post(f"{path}/optimize", json={"objective": "beauty"}).status_code == 422
+        assert client.get(f"{path}/status").json()["name"] == name
         sent = client.post("/api/v1/agents/contributions", json={"type": "code", "description": "better"})
         assert sent.status_code == 201 and sent.json()["id"]
-        for case, (_, method, asked) in REFUSED.items():
+        for case, (_, method, asked, _) in REFUSED.items():
             answer = client.request(method, f"{asked}?x=1", json={} if method == "POST" else None)
             assert answer.status_code == 501, (case, answer.text)
         listed = client.get("/agents", params={"limit": 50}).json()
@@ -146,3 +151,42 @@ def test_a_swarm_agrees_where_its_members_voted_so(installation: Installation) -
         assert one.post("/swarm/coordinate", json=wish | {"collaborators": 900}).status_code == 409
         assert other.post(f"/swarm/{swarm}/leave").json()["status"] == "left"
         assert other.post("/swarm/nothing/leave").status_code == 404
+
+
+def test_agents_are_deployed_to_edges_with_a_status_for_each_location(installation: Installation) -> None:
+    agent = f"near-{uuid.uuid4().hex[:6]}"
+    flow = {"name": agent, "workflow_id": agent, "steps": {"v": {"type": "embed"}}, "max_cost_budget": 0.2}
+    with installation.client("coordinator") as client:
+        assert client.post("/api/v1/agents/workflows", json=flow).status_code == 201
+    body = {"agent_id": agent, "edge_locations": ["us-west", "atlantis"], "deployment_config": {}}
+    with installation.client("hermes") as client:
+        made = client.post("/edge/deploy", json=body).json()
+        assert [one["location"] for one in made["deployment_results"]] == ["us-west", "atlantis"]
+        assert {one["deployment_status"] for one in made["deployment_results"]} == {"no_edge"}
+        assert made["status"] == "waiting_for_edges"
+        wish = {"edge_deployment_id": made["deployment_id"], "coordination_config": {"failover": "active_passive"}}
+        kept = client.post("/edge/coordinate", json=wish).json()
+        assert kept["load_balancing"]["balancing_algorithm"] == "active_passive"
+        again = client.post("/edge/coordinate", json={"edge_deployment_id": made["deployment_id"]}).json()
+        assert again["load_balancing"]["balancing_algorithm"] == "active_passive", "it is kept"
+        assert client.post("/edge/coordinate", json={"edge_deployment_id": "deployment_123"}).status_code == 404
+        assert client.post("/edge/deploy", json=body | {"agent_id": "nobody"}).status_code == 404
+    with installation.client("coordinator") as client:
+        older = {"agent_id": agent, "region": "us-west", "instances": 2, "instance_type": "x", "auto_scale": False}
+        deployed = client.post("/hermes/deploy", json=older)
+        assert deployed.status_code == 202 and deployed.json()["id"].startswith("dep_")
+        assert client.post("/hermes/deploy", json=older | {"auto_scale": True}).status_code == 501
+        wide = {"agent_id": agent, "locations": "us-west,eu-central", "strategy": "latency", "replicas": 1}
+        assert client.post("/hermes/edge/deploy", json=wide).status_code == 202
+        path = f"/hermes/deployments/{deployed.json()['id']}"
+        assert client.get(f"{path}/metrics?metrics=all").json()["metrics"]["served"] == 0
+        assert client.get(f"{path}/status").json()["instances"] == 0
+        assert client.post(f"{path}/scale", json={"instances": 3}).status_code == 200
+        routing = path.replace("/hermes/", "/hermes/routing/")
+        assert (
+            client.post(f"{routing}/optimize", json={"algorithm": "load-balanced"}).json()["routing"] == "round_robin"
+        )
+        assert client.post(f"{routing}/optimize", json={"algorithm": "cost-based"}).status_code == 501
+        assert client.get(f"{routing}/status").json()["routing"] == "round_robin"
+        assert client.get("/hermes/edge/resources", params={"location": "us-west"}).json()["count"] == 0
+        assert client.delete(path).json()["status"] == "terminated"

@@ -420,8 +420,8 @@ def document() -> str:
     ]
     lines += [f"| {case} | {command} | `{asks}` ({place}) | holds |" for case, (command, asks, place) in AGENTS.items()]
     lines += [
-        f"| {case} | {command} | `{method} {path}` (coordinator) | 501: no agent here does it |"
-        for case, (command, method, path) in NO_AGENTS.items()
+        f"| {case} | {command} | `{method} {path}` (coordinator) | 501: {why} |"
+        for case, (command, method, path, why) in NO_AGENTS.items()
     ]
     lines += [
         f"| {case} | {command} | `{method} {path}` ({place}) | 501: {REASONS[word]} |"

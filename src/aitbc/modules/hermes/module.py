@@ -5,6 +5,7 @@ from aitbc.modules.ai.api import AiApi
 from aitbc.modules.gpu.api import GpuApi
 from aitbc.modules.hermes.api import HermesApi
 from aitbc.modules.hermes.legacy.agents import CoordinatorAgents, LegacyAgents
+from aitbc.modules.hermes.legacy.edges import LegacyDeployments
 from aitbc.modules.hermes.legacy.health import LegacyHealth
 from aitbc.modules.hermes.legacy.orchestration import EnhancedOrchestration, Orchestration
 from aitbc.modules.hermes.legacy.refused import REFUSED
@@ -63,7 +64,15 @@ module = Module(
     protocol=(AgentCards, AgentRpc, AgentHttp, AgentPushHttp),
     dialect=DIALECT,
     legacy=(LegacyHealth, Orchestration, LegacyAgents, LegacyTasks),
-    legacy_coordinator=(EnhancedOrchestration, CoordinatorAgents, Workflows, Networks, Swarms, *REFUSED),
+    legacy_coordinator=(
+        EnhancedOrchestration,
+        CoordinatorAgents,
+        Workflows,
+        Networks,
+        Swarms,
+        LegacyDeployments,
+        *REFUSED,
+    ),
     periodic_tasks=(
         PeriodicTask(run=HermesService.drive_runs, every_seconds=1.0),
         PeriodicTask(run=HermesService.send_messages, every_seconds=1.0),

@@ -7,17 +7,22 @@ from litestar import Controller, post
 from litestar.params import JSONBody
 from msgspec import Meta, Struct
 
-from aitbc.kernel.legacy.caller import Who
+from aitbc.kernel.legacy.caller import Once, Who
 from aitbc.kernel.legacy.errors import invalid
 from aitbc.kernel.primitives.clock import now
-from aitbc.kernel.primitives.errors import NotDone
 from aitbc.modules.hermes.legacy.caller import LOOK, WRITE, Hermes
+from aitbc.modules.hermes.legacy.edges import (
+    WRITE_ONCE,
+    EdgeCoordinateBody,
+    EdgeDeployBody,
+    edge_coordinate,
+    edge_deploy,
+)
 from aitbc.modules.hermes.models.decisions import collaborate, hybrid, offload
 from aitbc.modules.hermes.models.routing import Wish
 from aitbc.modules.hermes.service.commands import AgentFilter
 from aitbc.modules.hermes.service.views import reputation_of
 
-NO_EDGES = "No miner is an edge of a region here yet, so nothing can be deployed to one."
 SkillType = Literal["inference", "training", "data_processing", "verification", "custom"]
 Values = dict[str, Any]
 
@@ -164,10 +169,15 @@ class Orchestration(Controller):
         kept = await hermes.records.keep(who, "decision", {"asked": data.execution_request, "decided": answer})
         return answer | {"decision_id": kept.id}
 
-    @post(["/edge/deploy", "/edge/coordinate"], status_code=200, opt=WRITE)
-    async def edge(self, data: JSONBody[Values]) -> None:
-        """Nothing can be deployed yet."""
-        raise NotDone(NO_EDGES)
+    @post("/edge/deploy", status_code=200, opt=WRITE_ONCE)
+    async def edge_deploy(self, hermes: Hermes, who: Who, once: Once, data: JSONBody[EdgeDeployBody]) -> dict[str, Any]:
+        """Deploy an agent of the caller's to edges: one deployment, with what is so at each location."""
+        return await edge_deploy(hermes, who, once, data)
+
+    @post("/edge/coordinate", status_code=200, opt=WRITE)
+    async def edge_coordinate(self, hermes: Hermes, who: Who, data: JSONBody[EdgeCoordinateBody]) -> dict[str, Any]:
+        """Keep how callers of a deployment are spread."""
+        return await edge_coordinate(hermes, who, data)
 
     @post("/ecosystem/develop", status_code=200, opt=WRITE)
     async def ecosystem(self, hermes: Hermes, who: Who, data: JSONBody[Values]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from graphlib import CycleError, TopologicalSorter
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from litestar import Controller, get, post
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParams
@@ -18,6 +18,7 @@ from aitbc.kernel.legacy.task_types import kind_named
 from aitbc.kernel.primitives import money
 from aitbc.kernel.primitives.text import Name, Text
 from aitbc.modules.hermes.legacy.caller import CALL_ONCE, LOOK, READ, WRITE, Hermes
+from aitbc.modules.hermes.models.plans import most_units
 from aitbc.modules.hermes.models.shapes import AgentJobStep, AgentLimits, AgentRun, AgentSkill
 from aitbc.modules.hermes.models.tables import AgentRow
 from aitbc.modules.hermes.service import HermesService
@@ -112,6 +113,12 @@ class TaskBody(Struct, frozen=True, kw_only=True):
 
     task: dict[str, Any]
     priority: Name | None = None
+
+
+class OptimizeBody(Struct, frozen=True, kw_only=True):
+    """By what members are chosen."""
+
+    objective: Literal["speed", "efficiency", "cost", "quality"] = "quality"
 
 
 class ContributionBody(Struct, frozen=True, kw_only=True):
@@ -229,7 +236,7 @@ class Networks(Controller):
         able = [row for row in rows if is_online(row, hermes.settings.online_seconds) and skills_of(row)]
         if not able:
             raise AgentNotCallable("No agent of this network can be called now.")
-        best = min(able, key=lambda row: (-reputation_of(row).success, row.id))
+        best = min(able, key=lambda row: _rank(row, body.get("objective", "quality")))
         return _execution(await _begun(hermes, who, once, best, data.task, None, None, context=network))
 
     @get("/networks/{network:str}/status", opt=READ)
@@ -248,6 +255,18 @@ class Networks(Controller):
             "completed": sum(run.state == "completed" for run in runs),
         }
 
+    @post("/networks/{network:str}/optimize", status_code=200, opt=WRITE)
+    async def optimize(
+        self, hermes: Hermes, who: Who, network: FromPath[str], data: JSONBody[OptimizeBody]
+    ) -> dict[str, Any]:
+        """Say by what the member is chosen that does the next task; the answer has the order in which they stand now."""
+        row = await _network(hermes, who, network)
+        body = body_of(row) | {"objective": data.objective}
+        rows = [await hermes.agents.row(agent) for agent in body["agents"]]
+        order = sorted(rows, key=lambda one: _rank(one, data.objective))
+        await hermes.records.keep(who, "network", body, name=row.name)
+        return {"id": row.id, "objective": data.objective, "order": [one.id for one in order], "status": "optimized"}
+
     @post("/contributions", status_code=201, opt=WRITE)
     async def contribute(self, hermes: Hermes, who: Who, data: JSONBody[ContributionBody]) -> dict[str, Any]:
         """Keep an offer of code; people look at it."""
@@ -259,6 +278,20 @@ class Networks(Controller):
         }
         kept = await hermes.records.keep(who, "contribution", body)
         return body | {"id": kept.id, "status": "submitted", "created_at": kept.created_at.isoformat()}
+
+
+def _rank(row: AgentRow, objective: str) -> tuple[float, str]:
+    """Where a member stands: by what settled runs say of it, and by what its first skill can cost."""
+    known, skills = reputation_of(row), skills_of(row)
+    units = most_units(skills[0]) if skills else 2**62
+    match objective:
+        case "speed":
+            return (known.seconds if known.seconds is not None else float("inf")), row.id
+        case "cost":
+            return float(units), row.id
+        case "efficiency":
+            return units / max(known.success, 1e-9), row.id
+    return -known.success, row.id
 
 
 async def _network(hermes: HermesService, who: Principal, network: str) -> Any:
