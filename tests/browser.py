@@ -79,6 +79,10 @@ class Tab:
         """What the browser had to say: errors, refusals of the page's own policy, requests to others."""
         self.requested: list[str] = []
         """What was asked for, where the domain `Network` is enabled."""
+        self._documents: list[str] = []
+        """The documents that this tab had, in their order."""
+        self._loaded: set[str] = set()
+        """Those of them that have loaded; one that sends the tab on at once never does."""
 
     async def call(self, method: str, **parameters: Any) -> Any:
         """The result of one command."""
@@ -86,17 +90,32 @@ class Tab:
         await self._socket.send_json({"id": self._number, "method": method, "params": parameters})
         async with asyncio.timeout(SECONDS):
             while (message := await self._socket.receive_json()).get("id") != self._number:
-                if message["method"] in ("Log.entryAdded", "Runtime.exceptionThrown"):
-                    self.complaints.append(json.dumps(message["params"])[:500])
-                elif message["method"] == "Network.requestWillBeSent":
-                    self.requested.append(message["params"]["request"]["url"])
+                self._note(message["method"], message["params"])
         return message["result"]
 
+    def _note(self, event: str, told: dict[str, Any]) -> None:
+        if event in ("Log.entryAdded", "Runtime.exceptionThrown"):
+            self.complaints.append(json.dumps(told)[:500])
+        elif event == "Network.requestWillBeSent":
+            self.requested.append(told["request"]["url"])
+        elif event == "Page.lifecycleEvent" and told["name"] == "init":
+            self._documents.append(told["loaderId"])
+        elif event == "Page.lifecycleEvent" and told["name"] == "load":
+            self._loaded.add(told["loaderId"])
+
+    def _has_loaded(self, document: str) -> bool:
+        """Whether this document has, or one that followed it."""
+        return document in self._documents and not self._loaded.isdisjoint(
+            self._documents[self._documents.index(document) :]
+        )
+
     async def go(self, url: str) -> None:
-        """Open a page, and wait until it and its scripts have loaded."""
-        await self.evaluate("window.isTheOldPage = true")
-        await self.call("Page.navigate", url=url)
-        await self.until("!window.isTheOldPage && document.readyState === 'complete'")
+        """Open a page, and wait until the browser tells that it, or what it leads to, has loaded with its scripts."""
+        document = (await self.call("Page.navigate", url=url)).get("loaderId")
+        async with asyncio.timeout(SECONDS):
+            while document is not None and not self._has_loaded(document):
+                message = await self._socket.receive_json()
+                self._note(message["method"], message["params"])
 
     async def evaluate(self, script: str) -> Any:
         """The value of an expression in the page; a promise is awaited."""
@@ -135,5 +154,6 @@ async def tab(url: str, folder: Path, seconds: float = SECONDS) -> AsyncIterator
                 opened_tab = Tab(socket)
                 for domain in ("Log", "Page", "Runtime"):
                     await opened_tab.call(f"{domain}.enable")
+                await opened_tab.call("Page.setLifecycleEventsEnabled", enabled=True)
                 await opened_tab.call("Page.navigate", url=url)
                 yield opened_tab

@@ -112,7 +112,8 @@ async def _looked_at(scene: Scene, role: str, paths: tuple[str, ...]) -> dict[st
             name = (
                 f"{role}{words.replace('/', '-') if path != '/' else '-overview'}-{width}-{'dark' if dark else 'light'}"
             )
-            found = await look(scene.tab, scene.url + path, width=width, dark=dark, picture=name[:90])
+            picture = name[:90] if FULL else None
+            found = await look(scene.tab, scene.url + path, width=width, dark=dark, picture=picture)
             if not found.is_fine:
                 wrong[name] = found
     return wrong
