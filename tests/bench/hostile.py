@@ -30,12 +30,13 @@ QUOTE = {"kind": "embed", "input": {"texts": ["x"]}, "max_price": "1"}
 
 
 def measure(ground: Ground) -> dict[str, Measured]:
-    """`hostile_p99_ratio`: in turns, others are served with no plugin, and while each quote asks all the hostile ones."""
+    """`hostile_p99_ratio`: others are served while somebody asks for quotes, in turns with no plugin and with hostile ones."""
     server = ground.small_server
     plugins = _published(server)
     ratios, quiet, hostile, asked = [], [], [], 0
     for _ in range(ground.rounds + 1):
-        quiet.append(_served(server))
+        with _quoting(server):
+            quiet.append(_served(server))
         for plugin in plugins:  # anew: what rested is asked again
             _ask(server, "POST", "plugins/installs", {"plugin": plugin})
         with _quoting(server) as quotes:

@@ -14,7 +14,7 @@ from tests.bench.ground import Ground
 from tests.bench.stage import Server
 
 KEYS = ("vote_vs_submission",)
-VOTERS = 60
+VOTERS = 20
 READY_SECONDS = 60.0
 JOB = {"kind": "embed", "input": {"texts": ["x"]}, "max_price": "0.01"}
 
@@ -55,11 +55,11 @@ async def _cost(
     session: aiohttp.ClientSession, server: Server, people: list[Buyer], method: str, path: str, body: Any
 ) -> float:
     """Milliseconds of CPU of server and database for each of these calls."""
-    server.wait_until_quiet()
+    await asyncio.to_thread(server.wait_until_quiet)
     before = server.cpu()
     for who in people:
         await _ask(session, server, who, method, path, body)
-    server.wait_until_quiet()
+    await asyncio.to_thread(server.wait_until_quiet)
     return (server.cpu() - before).total * 1000 / len(people)
 
 

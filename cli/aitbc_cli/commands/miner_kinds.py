@@ -119,7 +119,7 @@ def kinds_of(flags: KindFlags) -> dict[str, dict[str, Any]]:
         options["container"] = container
     chosen = flags.kind or [*dict.fromkeys((*ALWAYS, *options))]
     for kind in chosen:
-        if kind not in KINDS:
+        if kind not in KINDS and kind not in options:
             raise usage(f"{kind!r} is no kind of work", hint=f"one of {', '.join(KINDS)}")
     if "chat" in chosen:
         _require_models(options.get("chat", {}))
@@ -222,6 +222,7 @@ def _read_kinds(file: Path) -> dict[str, dict[str, Any]]:
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise bad_configuration(f"{file} is not TOML: {error}", hint="correct the line") from None
     for kind, options in content.items():
-        if kind not in KINDS or not isinstance(options, dict):
-            raise bad_configuration(f"{file}: {kind!r} is no kind of work", hint=f"tables are [{'], ['.join(KINDS)}]")
+        if (kind not in KINDS and "-" not in kind) or not isinstance(options, dict):
+            hint = f"tables are [{'], ['.join(KINDS)}], and those of packages, which have a dash"
+            raise bad_configuration(f"{file}: {kind!r} is no kind of work", hint=hint)
     return content

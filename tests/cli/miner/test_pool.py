@@ -137,6 +137,26 @@ def test_stopping_ends_running_work_and_all_workers(
 
 def test_a_pool_refuses_kinds_it_does_not_know(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="unknown kind"):
-        ExecutorPool(slots=1, kinds={"mine-bitcoin": {}}, scratch=tmp_path)
+        ExecutorPool(slots=1, kinds={"coffee": {}}, scratch=tmp_path)
     with pytest.raises(ValueError, match="at least one slot"):
         ExecutorPool(slots=0, kinds={}, scratch=tmp_path)
+
+
+REVERSE = "import json, sys; print(json.dumps({'text': json.load(sys.stdin)['text'][::-1]}))"
+
+
+def test_a_kind_of_a_package_is_done_by_a_program_of_the_operators(
+    runner: asyncio.Runner, open_pool: Callable[..., ExecutorPool], make_work: Callable[..., Work]
+) -> None:
+    python = ["/usr/bin/env", "python3", "-c"]
+    kinds = {"more-reverse": {"program": [*python, REVERSE]}, "more-nothing": {"program": [*python, "print('x')"]}}
+    pool = open_pool({**kinds, "more-broken": {}})
+    assert runner.run(pool.check("more-reverse")).usable
+    broken = runner.run(pool.check("more-broken"))
+    assert not broken.usable and "program must name" in broken.message
+    done = runner.run(pool.run(make_work("more-reverse", {"text": "live"}), on_progress=ignore))
+    assert (done.error, done.output) == (None, {"text": "evil"})
+    wrong = runner.run(pool.run(make_work("more-nothing", {}), on_progress=ignore))
+    assert wrong.error is not None and (wrong.error.fault, wrong.error.reason) == ("miner", "crashed")
+    fails = runner.run(pool.run(make_work("more-reverse", {}), on_progress=ignore))
+    assert fails.error is not None and fails.error.reason == "exit_nonzero"

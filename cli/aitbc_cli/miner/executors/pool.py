@@ -25,6 +25,7 @@ from aitbc_cli.miner.executors.work import (
     Progress,
     Work,
     WorkFailed,
+    is_of_package,
 )
 from aitbc_cli.miner.executors.worker_process import WorkerLost, WorkerProcess
 from aitbc_cli.miner.gpus import Gpus
@@ -82,7 +83,7 @@ class ExecutorPool:
         models: ModelHost | None = None,
         cluster: Slurm | None = None,
     ) -> None:
-        unknown = sorted(set(kinds) - KINDS)
+        unknown = sorted(kind for kind in set(kinds) - KINDS if not is_of_package(kind))
         if unknown:
             raise ValueError(f"unknown kind of work: {unknown[0]!r}; known are {', '.join(sorted(KINDS))}")
         if slots < 1:
@@ -323,7 +324,7 @@ class ExecutorPool:
 
     async def _supervise(self, worker: WorkerProcess, work: Work, on_progress: Callable[[Progress], None]) -> Outcome:
         """Have the worker do the work within its time."""
-        grace = _OWN_CLOCK_GRACE_SECONDS if work.kind in _OWN_CLOCK else 0.0
+        grace = _OWN_CLOCK_GRACE_SECONDS if work.kind in _OWN_CLOCK or is_of_package(work.kind) else 0.0
         try:
             async with asyncio.timeout(work.run_seconds + grace):
                 return await worker.run(work, on_progress)

@@ -12,6 +12,8 @@ SHARED = frozenset({"chat"})
 """Kinds whose work mostly waits for another program: one process does all of it, however many slots there are."""
 PROGRAMS = frozenset({"command", "container"})
 """Kinds whose work is a program of the requester's choice: it gets GPUs, and is paid by time."""
+OF_PACKAGES = "packages"
+"""What stands for every kind that a package of the platform adds: its name has a dash, and a program here does it."""
 INLINE_BYTES = 64 * 1024
 LAST_WORDS = 1_500
 """How many characters of the end of standard error are told with a failure: an error's line stands last."""
@@ -19,6 +21,16 @@ ALL_GPUS, NO_GPUS = "all", "none"
 GPU_UNUSABLE = "gpu_unusable"
 GPU_FAILED = "gpu_failed"
 """The reason of a failure after which the GPU is tried again before other work gets it."""
+
+
+def is_of_package(kind: str) -> bool:
+    """Whether a kind is none of the platform's own."""
+    return "-" in kind
+
+
+def runs_programs(kind: str) -> bool:
+    """Whether the work of a kind is done by other programs than the worker, which must all end with it."""
+    return kind in PROGRAMS or is_of_package(kind)
 
 
 @dataclass(frozen=True)

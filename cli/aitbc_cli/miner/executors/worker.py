@@ -20,7 +20,7 @@ from typing import Any, BinaryIO
 from aitbc_cli.miner.executors import framing, process_tree
 from aitbc_cli.miner.executors.fields import FieldError, read_integer
 from aitbc_cli.miner.executors.work import (
-    PROGRAMS,
+    OF_PACKAGES,
     SHARED,
     Executor,
     Failure,
@@ -30,6 +30,8 @@ from aitbc_cli.miner.executors.work import (
     Progress,
     Work,
     WorkFailed,
+    is_of_package,
+    runs_programs,
     with_big_output_in_file,
 )
 
@@ -40,6 +42,7 @@ EXECUTORS = {
     "chat": ("aitbc_cli.miner.executors.chat", "ChatExecutor"),
     "command": ("aitbc_cli.miner.executors.command", "CommandExecutor"),
     "container": ("aitbc_cli.miner.executors.container", "ContainerExecutor"),
+    OF_PACKAGES: ("aitbc_cli.miner.executors.package_kind", "PackageKindExecutor"),
 }
 
 _GIB = 1024 * 1024 * 1024
@@ -107,11 +110,11 @@ class Worker:
             return _failed(_failure_of(error))
 
     def _open(self, options: Mapping[str, Any]) -> dict[str, Any]:
-        if self._kind not in PROGRAMS:
+        if not runs_programs(self._kind):
             _limit_memory(options.get("memory_bytes", _MEMORY_BYTES.get(self._kind)))
         if self._kind in _OFFLINE:
             sys.addaudithook(_refuse_connections)
-        module, name = EXECUTORS[self._kind]
+        module, name = EXECUTORS[OF_PACKAGES if is_of_package(self._kind) else self._kind]
         try:
             self._executor = getattr(importlib.import_module(module), name)(options)
         except ModuleNotFoundError as error:
@@ -187,7 +190,7 @@ class Reporter:
 
 def _bind_to_parent(kind: str, parent: int) -> None:
     """End when the daemon ends, however it ends; a worker that starts programs takes them along."""
-    if kind in PROGRAMS:
+    if runs_programs(kind):
         process_tree.end_with_parent(parent)
         return
     process_tree.die_with_parent(signal.SIGKILL)

@@ -18,7 +18,7 @@ from aitbc.kernel.primitives.tasks import finish
 from aitbc_cli.miner.containers import runtime
 from aitbc_cli.miner.containers.confinement import Owner
 from aitbc_cli.miner.executors import framing, process_tree
-from aitbc_cli.miner.executors.work import PROGRAMS, Failure, Gpu, Outcome, Progress, Work, WorkFailed
+from aitbc_cli.miner.executors.work import Failure, Gpu, Outcome, Progress, Work, WorkFailed, runs_programs
 
 _START_SECONDS = 60.0
 _STDERR_BYTES = 4096
@@ -65,7 +65,7 @@ class WorkerProcess:
         )
         worker = cls(kind, process, marker, scratch)
         settings = {**options, "threads": threads}
-        if kind in PROGRAMS:
+        if runs_programs(kind):
             settings["marker"] = marker
         if kind == _CONTAINER:
             settings |= {"miner": _miner_of(scratch), "daemon": _DAEMON}
@@ -136,7 +136,7 @@ class WorkerProcess:
 
     async def kill(self) -> None:
         """End the worker and everything it started; returns when they are gone."""
-        orphaned = self._kind in PROGRAMS and not self.alive
+        orphaned = runs_programs(self._kind) and not self.alive
         if self.alive:
             gone = await asyncio.to_thread(process_tree.kill_tree, self.pid)
             if not gone:
