@@ -22,6 +22,8 @@ MESSAGE_BYTES_MAX = 1 << 17
 TRIES = 10
 """How often a connection is tried that must be met at one of several servers."""
 PAUSE_SECONDS = 0.5
+ELSEWHERE = frozenset({421, 403})
+"""The other end is at another server: a balancer may lead the next try there. A gateway tells it by the latter."""
 ENDS = {
     "booking_not_active": "the time of the booking is over, or is not paid any more",
     "idle": "nothing was said for too long",
@@ -132,7 +134,7 @@ async def _connected(session: aiohttp.ClientSession, url: str) -> "aiohttp.Clien
             )
         except aiohttp.WSServerHandshakeError as refused:
             why = f"the server refused it with status {refused.status}"
-            if refused.status != 421:  # the other end is at another server: a balancer may lead the next try there
+            if refused.status not in ELSEWHERE:
                 break
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             why = f"the server cannot be reached ({error})"

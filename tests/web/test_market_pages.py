@@ -60,6 +60,21 @@ async def test_an_offer_is_quoted_booked_once_and_given_back(market: Market) -> 
     [booking] = {id_in(answer, "/market/bookings") for answer in booked}
     page = (await market.buyer.get(f"/market/bookings/{booking}")).text
     assert "&lt;b&gt;mine&lt;/b&gt;" in page and "<b>mine" not in page and "Give it back" in page
+    assert "It gives no machine: its miner does not say" in page
+    rig = {
+        "kinds": ["embed"],
+        "device": "gpu",
+        "gpu_models": ["NVIDIA H100 80GB HBM3"],
+        "vram_mib": 81_559,
+        "machine": {"available": True, "images": ["python"]},
+    }
+    device = (await api(market.buyer, f"marketplace/bookings/{booking}"))["miner"]
+    assert device == market.stock.miner.id
+    told = await market.stock.miner.client.put(f"/api/v1/gpu/miners/{device}/capabilities", json=rig)
+    assert told.status_code == 200, told.text
+    page = (await market.buyer.get(f"/market/bookings/{booking}")).text
+    assert f"aitbc booking shell {booking}" in page and f"{booking}/sessions" in page
+    assert f"aitbc booking shell {booking}" not in (await market.owner.get(f"/market/bookings/{booking}")).text
     assert "Give it back" not in (await market.owner.get(f"/market/bookings/{booking}")).text
     assert f"?booking={booking}" in (await market.buyer.get(f"/jobs/new?booking={booking}")).text
     assert f'value="{booking}"' in (await market.buyer.get(f"/jobs/new/ocr?booking={booking}")).text

@@ -14,6 +14,10 @@ from aitbc_cli.id_completion import BOOKINGS
 from aitbc_cli.output import columns
 
 Which = Annotated[str, typer.Argument(metavar="BOOKING", help="Its id, book_…", autocompletion=BOOKINGS)]
+Either = Annotated[
+    str, typer.Argument(metavar="BOOKING", help="Its id, book_…, or that of a miner, mnr_…", autocompletion=BOOKINGS)
+]
+OFFER = columns("available", "reason", "images", "network")
 Image = Annotated[str | None, typer.Option("--image", metavar="NAME", help="Start it from this image of the miner's.")]
 Network = Annotated[bool, typer.Option("--network", help="Start it with a network, where the miner gives one.")]
 MACHINE = columns("booking", "offered", "reason", "images", "network", "usable", "running", "used_seconds", "sessions")
@@ -23,7 +27,9 @@ _THERE = re.compile(r"(book_[^:/]+):(.*)\Z", re.DOTALL)
 
 def declare_machine(app: typer.Typer) -> None:
     """Add `machine`, `shell` and `cp` to the commands of the noun."""
-    command(app, "machine", examples=["aitbc booking machine book_01…"], ends=[NOT_FOUND])(machine)
+    command(
+        app, "machine", examples=["aitbc booking machine book_01…", "aitbc booking machine mnr_01…"], ends=[NOT_FOUND]
+    )(machine)
     command(
         app,
         "shell",
@@ -46,8 +52,11 @@ def declare_machine(app: typer.Typer) -> None:
     )(cp)
 
 
-def machine(call: Call, booking: Which) -> None:
-    """Show what a booking gives of a machine: whether and why not, from which images, and how long it ran."""
+def machine(call: Call, booking: Either) -> None:
+    """Show what a booking gives of a machine, or a miner would: whether and why not, from which images, how long it ran."""
+    if booking.startswith("mnr_"):
+        call.out.one(call.api.get(f"/api/v1/gpu/miners/{part(booking)}/machine"), OFFER, name="available")
+        return
     call.out.one(call.api.get(f"/api/v1/gpu/bookings/{part(booking)}/machine"), MACHINE, name="booking")
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from aitbc_cli.miner.containers.runtime import remembered
 from aitbc_cli.miner.executors.pool import ExecutorPool, Outcome, Progress, Work
 from aitbc_cli.miner.executors.work import Gpu
 from aitbc_cli.miner.executors.worker_process import _miner_of
@@ -200,6 +201,34 @@ def test_a_runtime_or_an_image_that_does_not_work_is_not_offered(
     status = runner.run(open_pool({"container": podman.options(images=missing)}).check("container"))
     assert not status.usable
     assert "podman pull localhost/gone@sha256:" in status.message
+
+
+def test_where_the_runtime_ignores_limits_the_miner_watches_them_and_gives_no_machine(
+    runner: asyncio.Runner, tmp_path: Path, podman: Podman, make_work: Callable[..., Work]
+) -> None:
+    """As podman of an ordinary user does under control groups of version 1: it says so, and goes on without them."""
+    wrapper = tmp_path / "podman-without-limits"
+    lines = ("#!/bin/sh", "echo Resource limits are not supported and ignored on cgroups V1 rootless systems >&2")
+    limits = r"s/ --(memory|memory-swap|pids-limit) [^ ]+//g"
+    words = f'exec $(echo "podman $*" | sed -E "{limits}")'
+    wrapper.write_text("\n".join((*lines, 'case "$*" in *" run "*|run*) ;; *) exec podman "$@" ;; esac', words)))
+    wrapper.chmod(0o755)
+    options = podman.options(runtime=[str(wrapper), *podman.words[1:]])
+    (tmp_path / "work").mkdir()
+    pool = ExecutorPool(slots=1, kinds={"container": options}, scratch=tmp_path / "work")
+    try:
+        status = runner.run(pool.check("container"))
+        assert status.usable, status.message
+        assert not remembered(tmp_path / "work").bounds  # type: ignore[union-attr]
+        kept = {"image": "busybox", "command": ["/bin/cat"], "stdin": "x"}
+        done = runner.run(pool.run(make_work("container", kept), on_progress=lambda _: None))
+        assert done.error is None and done.output and done.output["stdout"] == "x", done
+        many = {"image": "busybox", "command": ["/bin/sh"], "stdin": "for i in $(seq 60); do sleep 50 & done; wait"}
+        done = runner.run(pool.run(make_work("container", many), on_progress=lambda _: None))
+        assert reason_of(done) == ("requester", "too_many_processes")
+        assert podman.containers == []
+    finally:
+        runner.run(pool.stop())
 
 
 @pytest.fixture

@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 
+from aitbc.kernel.identity.principal import Principal
+from aitbc.modules.gpu.service.machines import MachineSessionElsewhere
 from tests.app import Caller
 from tests.modules.gpu.make import Fleet, Rig, gpu_device
 
@@ -61,6 +63,9 @@ async def test_a_booking_says_beforehand_what_it_gives_and_refuses_what_it_does_
     assert "does not say" in (await older.view())["reason"]
     assert (await older.open()).status_code == 409
     given = await let(fleet)
+    for one, available in ((none, False), (older, False), (given, True)):
+        told = await one.buyer.get(f"/api/v1/gpu/miners/{one.rig.id}/machine")
+        assert told.json()["available"] == available
     assert (await given.view())["usable"]
     for wanted, status in (
         ({"purpose": "port"}, 422),
@@ -88,6 +93,12 @@ async def test_only_the_payer_opens_connections_and_only_the_booked_miner_hears_
     [wanted] = heard["sessions"]
     assert (wanted["id"], wanted["wanted"]["purpose"]) == (made["id"], "shell")
     assert (await other.watch())["sessions"] == []
+    machines, place = fleet.gpu.machines, "a:1:0"
+    await machines.admit(mine.buyer.principal, made["id"], "client", place)
+    with pytest.raises(MachineSessionElsewhere, match=place):
+        await machines.admit(
+            Principal("acct_x", "key_x", "miner", frozenset(), mine.rig.id), made["id"], "miner", "b:2:0"
+        )
     assert (await mine.watch(known=[made["id"]]))["sessions"] != []  # it waits still; the miner knows it has it
 
 

@@ -3,7 +3,7 @@
 import os
 import resource
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from aitbc_cli.miner.containers import canary
@@ -13,6 +13,8 @@ from aitbc_cli.miner.executors.work import Gpu
 
 NOBODY = 65_534
 OPEN_FILES = 65_536
+_IGNORED = "Resource limits are not supported and ignored"
+"""What podman of an ordinary user says under control groups of version 1, and goes on."""
 CDI_KIND = "nvidia.com/gpu"
 _CPU_SHARES = 256
 """A quarter of what an ordinary program weighs: the miner and its owner go first."""
@@ -114,21 +116,26 @@ def _within(what: int, wanted: int) -> int:
     return wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
 
 
-def probe(runtime: Runtime, allowance: Allowance, owner: Owner) -> None:
-    """Run the canary in an image of its own. Raises `RuntimeFailed`."""
+def probe(runtime: Runtime, allowance: Allowance, owner: Owner) -> Runtime:
+    """Run the canary in an image of its own; gives the runtime, and whether it bounds. Raises `RuntimeFailed`."""
     image = f"localhost/aitbc-canary:{owner.worker}"
     runtime.call("import", "-", image, stdin=canary.archive())
     try:
-        run_canary(runtime, Container(f"aitbc-probe-{owner.worker}", image, [canary.PATH]), allowance, owner)
+        container = Container(f"aitbc-probe-{owner.worker}", image, [canary.PATH])
+        return replace(runtime, bounds=_IGNORED not in run_canary(runtime, container, allowance, owner))
     finally:
         runtime.call("rmi", "-f", image)
 
 
-def run_canary(runtime: Runtime, container: Container, allowance: Allowance, owner: Owner) -> None:
-    """Run a container that is to say what the canary says, and remove it. Raises `RuntimeFailed`."""
+def run_canary(runtime: Runtime, container: Container, allowance: Allowance, owner: Owner) -> str:
+    """Run a container that is to say what the canary says, and remove it; gives what the runtime complained of.
+
+    Raises `RuntimeFailed`.
+    """
     try:
-        said = runtime.call(*run_words(runtime, container, allowance, owner))
+        said, complaints = runtime.call_whole(*run_words(runtime, container, allowance, owner))
         if said.encode() != canary.SAYS:
             raise RuntimeFailed(f"a container said {said[:100]!r} where the canary says {canary.SAYS.decode()!r}")
+        return complaints
     finally:
         runtime.remove(container.name)

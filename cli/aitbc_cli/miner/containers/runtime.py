@@ -39,6 +39,8 @@ class Runtime:
 
     words: tuple[str, ...]
     """The program and its options before the command."""
+    bounds: bool = True
+    """Whether it bounds memory and processes: podman of an ordinary user does not under control groups of version 1."""
 
     @property
     def is_podman(self) -> bool:
@@ -47,6 +49,10 @@ class Runtime:
 
     def call(self, *words: str, stdin: bytes = b"", seconds: float = CALL_SECONDS) -> str:
         """What a call says. Raises `RuntimeFailed`."""
+        return self.call_whole(*words, stdin=stdin, seconds=seconds)[0]
+
+    def call_whole(self, *words: str, stdin: bytes = b"", seconds: float = CALL_SECONDS) -> tuple[str, str]:
+        """What a call says, and what it complains of. Raises `RuntimeFailed`."""
         try:
             done = subprocess.run(
                 [*self.words, *words], input=stdin, capture_output=True, timeout=seconds, check=False, env=environment()
@@ -55,7 +61,7 @@ class Runtime:
             raise RuntimeFailed(f"{self.words[0]} {words[0]}: {error}") from None
         if done.returncode != 0:
             raise RuntimeFailed(last_line(done.stderr.decode("utf-8", "replace")) or f"exit code {done.returncode}")
-        return done.stdout.decode("utf-8", "replace")
+        return done.stdout.decode("utf-8", "replace"), done.stderr.decode("utf-8", "replace")
 
     def has_image(self, reference: str) -> bool:
         """Whether an image is here."""
@@ -113,15 +119,16 @@ def candidates(given: Sequence[str] | None) -> list[Runtime]:
 def remember(runtime: Runtime, folder: Path) -> None:
     """Keep what was found for the other workers of this miner."""
     temporary = folder / f".{FOUND_IN}.{os.getpid()}"
-    temporary.write_text(json.dumps(runtime.words))
+    temporary.write_text(json.dumps({"words": runtime.words, "bounds": runtime.bounds}))
     temporary.rename(folder / FOUND_IN)
 
 
 def remembered(folder: Path) -> Runtime | None:
     """What a worker of this miner has found; none before."""
     try:
-        return Runtime(tuple(json.loads((folder / FOUND_IN).read_text())))
-    except (OSError, ValueError):
+        kept = json.loads((folder / FOUND_IN).read_text())
+        return Runtime(tuple(kept["words"]), bounds=kept["bounds"])
+    except (OSError, ValueError, KeyError, TypeError):
         return None
 
 

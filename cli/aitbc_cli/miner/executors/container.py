@@ -57,6 +57,8 @@ _NOT_STARTED = frozenset({125, 126, 127})
 _NEVER = "0001-01-01"
 _UNBOUNDED = 2**62
 """What the runtime bounds itself by control groups is not watched once more."""
+_RUNTIME_BYTES, _RUNTIME_PROCESSES = 256 * _MIB, 16
+"""What the runtime's own processes hold beside the program's, where all of them are watched together."""
 
 
 def read_limits(options: Mapping[str, Any]) -> dict[str, int]:
@@ -110,12 +112,12 @@ class ContainerExecutor:
         for each in runtime.candidates(given):
             try:
                 each.remove_labelled(runtime.MINER, self._owner.miner, but=self._owner.daemon)
-                confinement.probe(each, self._allowance, self._owner)
+                found = confinement.probe(each, self._allowance, self._owner)
             except (RuntimeFailed, LookupError) as error:
                 failed[" ".join(each.words)] = str(error)
                 continue
-            runtime.remember(each, Path.cwd())
-            return each
+            runtime.remember(found, Path.cwd())
+            return found
         why = "; ".join(f"{words}: {said}" for words, said in failed.items())
         message = f"No container can be run here ({why or 'neither podman nor docker is installed'})."
         raise WorkFailed("miner", "executor_unavailable", message)
@@ -272,6 +274,7 @@ class ContainerExecutor:
 
     def _run_container(self, container: Container, stdin: bytes, work: Work, report: Report) -> Ended:
         words = confinement.run_words(self._runtime, container, self._allowance, self._owner)
+        is_bounded = self._runtime.bounds
         return Program(
             [*self._runtime.words, *words],
             stdin=stdin,
@@ -280,9 +283,9 @@ class ContainerExecutor:
             environment=runtime.environment(),
             limits=Limits(
                 run_seconds=work.run_seconds,
-                memory_bytes=_UNBOUNDED,
+                memory_bytes=_UNBOUNDED if is_bounded else self._allowance.memory_bytes + _RUNTIME_BYTES,
                 output_bytes=self._output_bytes,
-                processes=_UNBOUNDED,
+                processes=_UNBOUNDED if is_bounded else self._allowance.processes + _RUNTIME_PROCESSES,
                 disk_bytes=self._allowance.disk_bytes + sum(path.stat().st_size for path in work.input_files.values()),
             ),
             on_line=lambda line: report(Progress(None, [line])),

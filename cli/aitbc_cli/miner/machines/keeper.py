@@ -34,6 +34,7 @@ REASON_LENGTH = 300
 NO_IMAGES = "its owner allows no container image (aitbc miner run --image NAME=REF@sha256:…)"
 NOT_WANTED = "its owner gives no machines (machines = false under [container] in --kinds-file)"
 NO_FIXED_IMAGE = "its owner names no image for machines (aitbc miner run --image NAME=REF@sha256:…)"
+UNBOUNDED = "podman of an ordinary user bounds no memory under control groups of version 1; version 2, or root, does"
 WANTED: Fields = {"state": str, "sessions": list}
 
 
@@ -78,7 +79,10 @@ class MachineKeeper:
             return NOT_WANTED
         if not self._images():
             return NO_FIXED_IMAGE
-        return None if status.usable else status.message
+        if not status.usable:
+            return status.message
+        found = runtime.remembered(self._work)
+        return UNBOUNDED if found is not None and not found.bounds else None
 
     def _images(self) -> list[str]:
         with suppress(FieldError):

@@ -258,6 +258,7 @@ async def _booking_page(visit: Visit, booking: str, *, error: AppError | None = 
     return visit.page(
         "marketplace/booking.html",
         booking=one,
+        machine=await _machine(visit, booking) if one["state"] in ("active", "suspended") else None,
         slices=found["slices"],
         refund_rule=found["refund_rule"],
         is_payer=one["account"] == visit.who.account,
@@ -267,3 +268,11 @@ async def _booking_page(visit: Visit, booking: str, *, error: AppError | None = 
         status=error.status if error else 200,
         cli=commands if one["state"] == "ended" else [*commands, f"aitbc booking release {booking}"],
     )
+
+
+async def _machine(visit: Visit, booking: str) -> Any:
+    """What a booking gives of a machine; none to who may not see it."""
+    try:
+        return await visit.get(f"/api/v1/gpu/bookings/{booking}/machine")
+    except AppError:
+        return None

@@ -11,7 +11,7 @@ from aitbc.kernel.database.idempotency import IdempotencyKey
 from aitbc.kernel.http.websocket import noting_refusal
 from aitbc.kernel.identity.principal import Principal
 from aitbc.modules.ai.api import BookingNotFound, BookingNotOpen
-from aitbc.modules.gpu.api import MinerNotFound, MinerNotThere
+from aitbc.modules.gpu.api import MachineOffer, MinerNotFound, MinerNotThere
 from aitbc.modules.gpu.models.machines import MachineSession, MachineView, OpenMachineSession
 from aitbc.modules.gpu.routes.protocol import MinerProtocolUnsupported, require_protocol
 from aitbc.modules.gpu.service.machine_relay import MachineRelay
@@ -29,6 +29,19 @@ class MachineController(Controller):
     """Machines of bookers."""
 
     tags = ("bookings",)
+
+    @get(
+        "/miners/{miner:str}/machine",
+        operation_id="get_machine_offer",
+        summary="Get what a miner gives as a machine",
+        opt={"permission": "miners:read", "errors": (MinerNotFound,)},
+    )
+    async def offer(self, machines: NamedDependency[Machines], miner: FromPath[str]) -> MachineOffer:
+        """Get, before booking it, whether whoever books a miner gets a machine with it, from which images, or why not.
+
+        Anybody's miner: offers name theirs.
+        """
+        return await machines.offer_of(miner)
 
     @get(
         "/bookings/{booking:str}/machine",

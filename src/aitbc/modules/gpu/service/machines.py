@@ -20,7 +20,7 @@ from aitbc.kernel.primitives.errors import AppError, Conflict, Invalid, NotFound
 from aitbc.kernel.primitives.json_schema import one_of
 from aitbc.kernel.primitives.tasks import is_set_within
 from aitbc.modules.ai.api import BookingNotFound, BookingNotOpen
-from aitbc.modules.gpu.api import MachineOffer, MinerNotThere
+from aitbc.modules.gpu.api import MachineOffer, MinerNotFound, MinerNotThere
 from aitbc.modules.gpu.models.bookings import BookingRow, BookingState
 from aitbc.modules.gpu.models.life import Status
 from aitbc.modules.gpu.models.machines import (
@@ -148,6 +148,16 @@ class Machines:
         self._settings = settings
         self._woken: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
         self._looks: Batcher[str, MachineWanted] = Batcher(self._read_wanted)
+
+    async def offer_of(self, miner: str) -> MachineOffer:
+        """What a miner gives as a machine to whoever books it. Raises `MinerNotFound`."""
+        if not ids.is_id("mnr", miner):
+            raise MinerNotFound
+        async with self._db.reading() as session:
+            profile = await session.get(ProfileRow, miner)
+        if profile is None:
+            raise MinerNotFound
+        return _offer_of(profile)
 
     async def view(self, who: Principal, booking: str) -> MachineView:
         """What a booking gives; for its booker and for the owner of its miner. Raises `BookingNotFound`."""
