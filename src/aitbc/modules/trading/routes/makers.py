@@ -65,17 +65,17 @@ class MakeExchangeMaker(Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 class ChangeExchangeMaker(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a market maker is to do otherwise; what is left out stays."""
+    """How a market maker is to quote from now on."""
 
-    spread_basis_points: Spread | None = None
+    spread_basis_points: Spread
     """Between its best bid and its best ask, in 1/10 000 of the price. For example `50`."""
-    depth: Depth | None = None
+    depth: Depth
     """How many prices of each side it quotes. For example `2`."""
-    size: Amount | None = None
+    size: Amount
     """How much of the base it quotes at each price. For example `0.5`."""
-    base_limit: Amount | None = None
+    base_limit: Amount
     """The most of the base that lies in its orders. For example `20`."""
-    quote_limit: Amount | None = None
+    quote_limit: Amount
     """The most of the quote that lies in its orders. For example `50`."""
 
     def command(self) -> ChangeMarketMaker:
@@ -83,9 +83,9 @@ class ChangeExchangeMaker(Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         return ChangeMarketMaker(
             spread_basis_points=self.spread_basis_points,
             depth=self.depth,
-            size_units=None if self.size is None else parse(self.size),
-            base_limit_units=None if self.base_limit is None else parse(self.base_limit),
-            quote_limit_units=None if self.quote_limit is None else parse(self.quote_limit),
+            size_units=parse(self.size),
+            base_limit_units=parse(self.base_limit),
+            quote_limit_units=parse(self.quote_limit),
         )
 
 
