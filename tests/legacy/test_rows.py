@@ -13,7 +13,7 @@ import pytest
 from msgspec import Struct
 
 from aitbc.modules.marketplace.legacy.refused import REFUSED as NO_MARKET
-from tests.legacy.exchange_rows import EXCHANGE, REASONS
+from tests.legacy.exchange_rows import EXCHANGE, EXCHANGED, REASONS
 from tests.legacy.hermes_rows import HOLDS as AGENTS
 from tests.legacy.hermes_rows import REFUSED as NO_AGENTS
 from tests.legacy.installation import Installation
@@ -334,6 +334,25 @@ def test_what_nobody_can_do_is_refused_with_its_reason(installation: Installatio
     assert faults == {}
 
 
+def test_pairs_and_market_makers_are_those_of_our_exchange(installation: Installation) -> None:
+    for code in ("GOLD", "IRON"):
+        installation.ours("POST", "trading/assets", {"code": code, "name": code.title()})
+    faults, bot = {}, ""
+    for case, (_, place, method, path, body, read) in EXCHANGED.items():
+        key = installation.admin if "/exchange/" in path else None
+        with installation.client(place, key) as client:
+            answer = client.request(method, path.format(bot=bot), json=body)
+        if answer.status_code != 200 or read not in answer.json():
+            faults[case] = f"{answer.status_code}: {answer.text}"
+        else:
+            bot = answer.json().get("bot_id", bot)
+    assert faults == {}
+    with installation.client("coordinator") as client:
+        assert client.get("/v1/exchange/pairs?pair=GOLD/AITBC").json()["pairs"][0]["price_precision"] == 4
+        other = {"exchange": "elsewhere", "pair": "GOLD/AITBC"}
+        assert client.post("/api/v1/market-maker/create", json=other).status_code == 422
+
+
 def test_what_an_exchange_was_asked_for_is_refused_with_its_reason(installation: Installation) -> None:
     faults = {}
     for case, (_, place, method, path, word) in EXCHANGE.items():
@@ -397,7 +416,9 @@ def document() -> str:
         "one chain, `ait-devnet`: another `chain_id` is refused, and for `sync-status` not available. A poll is answered within",
         "4 s, since the command line gives up after 5. The `session_token` of a registration is a key for this miner's own calls.",
         "`client pay` raises what is held for a job that waits. What is refused with 501 is refused whatever its query.",
-        "What it asks of port 8001, marketplace answers on the port that its place opens.",
+        "What it asks of port 8001, marketplace answers on the port that its place opens; what begins with `/api/v1/exchange/`",
+        "is trading's. Pairs are the operator's to make; one that is asked for with more than eight decimal places in all gets",
+        "four for prices and four for sizes, and says so.",
         "",
         "| case | command | asks | |",
         "| --- | --- | --- | --- |",
@@ -422,6 +443,10 @@ def document() -> str:
     lines += [
         f"| {case} | {command} | `{method} {path}` (coordinator) | 501: {why} |"
         for case, (command, method, path, why) in NO_AGENTS.items()
+    ]
+    lines += [
+        f"| {case} | {command} | `{method} {path.partition('?')[0]}` ({place}) | holds |"
+        for case, (command, place, method, path, _, _) in EXCHANGED.items()
     ]
     lines += [
         f"| {case} | {command} | `{method} {path}` ({place}) | 501: {REASONS[word]} |"

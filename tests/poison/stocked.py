@@ -262,7 +262,10 @@ async def _exchange(admin: Caller, owner: Caller) -> dict[str, str]:
     wish = {"pair": made.json()["id"], "side": "buy", "quantity": "0.5", "price": "0.25"}
     placed = await owner.post("/api/v1/trading/exchange/orders", wish)
     assert placed.status_code == 201, placed.text
-    return {"pair": made.json()["id"], "order": placed.json()["id"]}
+    quoting = {"pair": made.json()["id"], "size": "0.5", "base_limit": "10", "quote_limit": "25"}
+    maker = await owner.post("/api/v1/trading/exchange/makers", quoting)
+    assert maker.status_code == 201, maker.text
+    return {"pair": made.json()["id"], "order": placed.json()["id"], "market_maker": maker.json()["id"]}
 
 
 async def _agents(owner: Caller) -> dict[str, str]:

@@ -6,13 +6,7 @@ from aitbc.modules.gpu.api import GpuApi
 from aitbc.modules.gpu.events import MinerChanged
 from aitbc.modules.marketplace.api import MarketplaceApi
 from aitbc.modules.marketplace.legacy.coordinator import CoordinatorAnalytics, CoordinatorMarketplace
-from aitbc.modules.marketplace.legacy.exchange import (
-    BitcoinRefused,
-    ChainsRefused,
-    CoordinatorBitcoin,
-    CoordinatorExchange,
-    ExchangeRefused,
-)
+from aitbc.modules.marketplace.legacy.exchange import ChainsRefused
 from aitbc.modules.marketplace.legacy.health import LegacyHealth
 from aitbc.modules.marketplace.legacy.offers import MarketplaceController
 from aitbc.modules.marketplace.legacy.posted_orders.transactions import PostedTransactions
@@ -71,16 +65,10 @@ module = Module(
     scopes={"live": ("market:read", "market:write")},
     legacy=(
         *(LegacyHealth, MarketplaceController, MarketTransactions),
-        *(ExchangeRefused, BitcoinRefused, ChainsRefused),
+        ChainsRefused,
     ),
     legacy_elsewhere={"gpu": (PostedTransactions,)},
-    legacy_coordinator=(
-        CoordinatorMarketplace,
-        CoordinatorAnalytics,
-        CoordinatorExchange,
-        CoordinatorBitcoin,
-        *CoordinatorRefused,
-    ),
+    legacy_coordinator=(CoordinatorMarketplace, CoordinatorAnalytics, *CoordinatorRefused),
     periodic_tasks=(
         PeriodicTask(run=MarketplaceService.expire_offers, every_seconds=30.0),
         PeriodicTask(run=MarketplaceService.keep_bookings, every_seconds=5.0),

@@ -4,6 +4,15 @@ from aitbc.kernel.module import Module, PeriodicTask
 from aitbc.modules.ai.events import AnswerSucceeded, HoldsFreed, JobClosed, JobSucceeded
 from aitbc.modules.trading.api import TradingApi
 from aitbc.modules.trading.legacy.coordinator import CoordinatorChain, CoordinatorExplorer
+from aitbc.modules.trading.legacy.exchange import (
+    BitcoinRefused,
+    CoordinatorBitcoin,
+    CoordinatorExchange,
+    CoordinatorMarketMakers,
+    CoordinatorRegistrationRefused,
+    LegacyExchange,
+    RegistrationRefused,
+)
 from aitbc.modules.trading.legacy.explorer import LegacyExplorer
 from aitbc.modules.trading.legacy.health import LegacyHealth
 from aitbc.modules.trading.legacy.lookups import CoordinatorLookups, LegacyLookups
@@ -14,6 +23,7 @@ from aitbc.modules.trading.routes.budgets import BudgetController
 from aitbc.modules.trading.routes.exchange import ExchangeOrderController, ExchangePairController
 from aitbc.modules.trading.routes.explorer import ChainController, RecordController
 from aitbc.modules.trading.routes.ledger import LedgerController
+from aitbc.modules.trading.routes.makers import ExchangeMakerController
 from aitbc.modules.trading.routes.settlements import AgreementController, SettlementController
 from aitbc.modules.trading.routes.trades import (
     MatchController,
@@ -25,6 +35,7 @@ from aitbc.modules.trading.service import TradingService, TradingSettings
 from aitbc.modules.trading.service.assets import Assets
 from aitbc.modules.trading.service.budgets import SpendingBudgets
 from aitbc.modules.trading.service.deposits import Deposits
+from aitbc.modules.trading.service.exchange.makers import MarketMakers
 from aitbc.modules.trading.service.exchange.market_data import MarketData
 from aitbc.modules.trading.service.exchange.orders import ExchangeOrders
 from aitbc.modules.trading.service.exchange.pairs import ExchangePairs
@@ -52,6 +63,7 @@ module = Module(
         AssetController,
         ExchangePairController,
         ExchangeOrderController,
+        ExchangeMakerController,
         BudgetController,
         RecordController,
         ChainController,
@@ -74,6 +86,7 @@ module = Module(
         "exchange_pairs": ExchangePairs,
         "exchange_orders": ExchangeOrders,
         "market_data": MarketData,
+        "market_makers": MarketMakers,
         "deposits": Deposits,
         "spending_budgets": SpendingBudgets,
         "fees": Fees,
@@ -97,7 +110,10 @@ module = Module(
     },
     settings=TradingSettings,
     parameters=TRADING_PARAMETERS,
-    legacy=(LegacyHealth, LegacyExplorer, LegacyLookups, LegacyTrades, LegacyTradeTransactions, AgentSummaries),
+    legacy=(
+        *(LegacyHealth, LegacyExplorer, LegacyLookups, LegacyTrades, LegacyTradeTransactions, AgentSummaries),
+        *(LegacyExchange, RegistrationRefused, BitcoinRefused),
+    ),
     legacy_coordinator=(
         CoordinatorExplorer,
         CoordinatorChain,
@@ -105,11 +121,13 @@ module = Module(
         LegacyTrades,
         AgentSummaries,
         StateDump,
+        *(CoordinatorExchange, CoordinatorMarketMakers, CoordinatorRegistrationRefused, CoordinatorBitcoin),
     ),
     periodic_tasks=(
         PeriodicTask(run=TradingService.seal, every_seconds=1.0),
         PeriodicTask(run=TradingService.anchor, every_seconds=30.0),
         PeriodicTask(run=TradingService.expire_holds, every_seconds=5.0),
         PeriodicTask(run=TradingService.end_trades, every_seconds=5.0),
+        PeriodicTask(run=TradingService.quote, every_seconds=5.0),
     ),
 )

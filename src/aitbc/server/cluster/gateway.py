@@ -21,6 +21,7 @@ from aitbc.server.cluster.peers import Peer
 from aitbc.server.cluster.proxy import forward
 from aitbc.server.config.placement import (
     COORDINATOR_PORTS,
+    EXCHANGE_PATHS,
     LEGACY_COORDINATOR_PREFIX,
     LEGACY_PREFIX,
     LEGACY_PREFIXES,
@@ -136,7 +137,8 @@ class Gateway:
                 raise NothingHere
         if port not in COORDINATOR_PORTS and PROTOCOL_PREFIXES.get(path[1:].partition("/")[0]) in modules:
             return scope
-        prefix = LEGACY_COORDINATOR_PREFIX if port in COORDINATOR_PORTS else LEGACY_PREFIX[modules[0]]
+        shared = "trading" if modules[0] == "marketplace" and path.startswith(EXCHANGE_PATHS) else modules[0]
+        prefix = LEGACY_COORDINATOR_PREFIX if port in COORDINATOR_PORTS else LEGACY_PREFIX[shared]
         return {**scope, "path": f"/{prefix}{path}", "raw_path": f"/{prefix}".encode() + scope["raw_path"]}
 
 

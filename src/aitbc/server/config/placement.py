@@ -33,6 +33,8 @@ LEGACY_PREFIXES: Mapping[str, str] = {
 """The first segment of a legacy path on the gateway, and the module that answers it."""
 
 
+EXCHANGE_PATHS = "/api/v1/exchange/"
+"""Legacy paths on the port of marketplace that trading answers: of the older exchange both have a part."""
 PROTOCOL_PREFIXES: Mapping[str, str] = {"v1": "ai", "a2a": "hermes"}
 """The first segment of the paths of a public protocol, and the module that speaks it."""
 LEGACY_PREFIX = {module: prefix for prefix, module in LEGACY_PREFIXES.items()}

@@ -37,6 +37,7 @@ from aitbc.modules.trading.service.blocks import Blocks
 from aitbc.modules.trading.service.budgets import SpendingBudgets
 from aitbc.modules.trading.service.deposits import Deposits
 from aitbc.modules.trading.service.earnings import earned_by_devices, paid_by_kind
+from aitbc.modules.trading.service.exchange.makers import MarketMakers
 from aitbc.modules.trading.service.exchange.market_data import MarketData
 from aitbc.modules.trading.service.exchange.orders import ExchangeOrders
 from aitbc.modules.trading.service.exchange.pairs import ExchangePairs
@@ -77,6 +78,7 @@ class TradingService:
         self.exchange_pairs = ExchangePairs(db)
         self.exchange_orders = ExchangeOrders(db, self.settings, platform.parameters)
         self.market_data = MarketData(db)
+        self.market_makers = MarketMakers(db, self.exchange_orders)
         self.deposits = Deposits(db, platform.identity, self.settings, platform.parameters)
         self.blocks = Blocks(db, platform.node_key)
         self.anchors = Anchors(db, self.settings, platform)
@@ -218,6 +220,10 @@ class TradingService:
     async def expire_holds(self) -> None:
         """Return the holds whose deadline has passed."""
         await self.ledger.expire_holds()
+
+    async def quote(self) -> None:
+        """Let the market makers that run bring their quotes up to date."""
+        await self.market_makers.quote()
 
     async def end_trades(self) -> None:
         """Do what time decides about trades: first what is owed, then what nobody agreed on."""

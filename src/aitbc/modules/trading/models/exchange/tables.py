@@ -8,7 +8,15 @@ from sqlalchemy.orm import Mapped, mapped_column
 from aitbc.kernel.database.standard_tables import APPEND_ONLY, NO_DELETE
 from aitbc.kernel.database.unit_of_work import WireId
 from aitbc.kernel.primitives.matching import LASTING
-from aitbc.modules.trading.models.exchange.values import ORDER_KINDS, ORDER_REASONS, ORDER_STATES, PAIR_STATES, SIDES
+from aitbc.modules.trading.models.exchange.values import (
+    MAKER_REASONS,
+    MAKER_STATES,
+    ORDER_KINDS,
+    ORDER_REASONS,
+    ORDER_STATES,
+    PAIR_STATES,
+    SIDES,
+)
 from aitbc.modules.trading.models.tables import MOMENT, Base
 
 LEFT = (
@@ -70,6 +78,7 @@ class OrderRow(Base):
             postgresql_where=text("state = 'open'"),
         ),
         Index("exchange_orders_account_idx", "account", "id"),
+        Index("exchange_orders_maker_idx", "market_maker", "id", postgresql_where=text("market_maker IS NOT NULL")),
         {"info": NO_DELETE},
     )
     id: Mapped[str] = mapped_column(WireId("ordr"), primary_key=True)
@@ -98,9 +107,44 @@ class OrderRow(Base):
     """The transaction that moved what it gives into escrow; none where it took nothing and nothing of it rested."""
     ended_by: Mapped[str | None] = mapped_column(WireId("txn"))
     """The transaction that gave back what was left of it."""
+    market_maker: Mapped[str | None] = mapped_column(WireId("mmkr"))
+    """The market maker that placed it for its owner; none where the owner did."""
     label: Mapped[str | None] = mapped_column(Text)
     created_at: Mapped[datetime] = mapped_column(MOMENT)
     ended_at: Mapped[datetime | None] = mapped_column(MOMENT)
+
+
+class MarketMakerRow(Base):
+    """A program that quotes both sides of a pair from its owner's account, within limits."""
+
+    __tablename__ = "exchange_makers"
+    __table_args__ = (
+        CheckConstraint("spread_basis_points BETWEEN 1 AND 5000", name="spread"),
+        CheckConstraint("depth BETWEEN 1 AND 10", name="depth"),
+        CheckConstraint("size_units > 0 AND base_limit_units >= 0 AND quote_limit_units >= 0", name="limits"),
+        CheckConstraint(f"state IN {MAKER_STATES}", name="state"),
+        CheckConstraint(f"reason IS NULL OR reason IN {MAKER_REASONS}", name="reason"),
+        Index("exchange_makers_account_idx", "account", "id"),
+        Index("exchange_makers_running_idx", "id", postgresql_where=text("state = 'running'")),
+        {"info": NO_DELETE},
+    )
+    id: Mapped[str] = mapped_column(WireId("mmkr"), primary_key=True)
+    account: Mapped[str] = mapped_column(WireId("acct"))
+    pair: Mapped[str] = mapped_column(Text, ForeignKey("trading.exchange_pairs.id"))
+    spread_basis_points: Mapped[int] = mapped_column(Integer)
+    """Between its best bid and its best ask, in 1/10 000 of the price; each further level is as much farther."""
+    depth: Mapped[int] = mapped_column(Integer)
+    """How many prices of each side it quotes."""
+    size_units: Mapped[int] = mapped_column(BigInteger)
+    """How much of `base` it quotes at each price."""
+    base_limit_units: Mapped[int] = mapped_column(BigInteger)
+    """The most of `base` that lies in its orders."""
+    quote_limit_units: Mapped[int] = mapped_column(BigInteger)
+    """The most of `quote` that lies in its orders."""
+    state: Mapped[str] = mapped_column(Text)
+    reason: Mapped[str | None] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(MOMENT)
+    changed_at: Mapped[datetime] = mapped_column(MOMENT)
 
 
 class ExchangeTradeRow(Base):

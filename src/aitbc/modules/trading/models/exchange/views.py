@@ -7,7 +7,15 @@ from msgspec import Struct
 
 from aitbc.kernel.primitives.json_schema import one_of
 from aitbc.kernel.primitives.matching import LASTING
-from aitbc.modules.trading.models.exchange.values import ORDER_KINDS, ORDER_REASONS, ORDER_STATES, PAIR_STATES, SIDES
+from aitbc.modules.trading.models.exchange.values import (
+    MAKER_REASONS,
+    MAKER_STATES,
+    ORDER_KINDS,
+    ORDER_REASONS,
+    ORDER_STATES,
+    PAIR_STATES,
+    SIDES,
+)
 
 
 class ExchangePair(Struct, frozen=True, kw_only=True):
@@ -99,6 +107,45 @@ class ExchangeFill(Struct, frozen=True, kw_only=True):
     """Whether this side's order had rested in the book."""
     at: datetime
     """When it was traded."""
+
+
+class MarketMaker(Struct, frozen=True, kw_only=True):
+    """A program that quotes both sides of a pair from its owner's account, and what it did, counted from its orders."""
+
+    id: str
+    """The market maker. For example `mmkr_01k0000000000000000000000a`."""
+    pair: str
+    """The pair. For example `GOLD-AITBC`."""
+    spread_basis_points: int
+    """Between its best bid and its best ask, in 1/10 000 of the price. For example `100`."""
+    depth: int
+    """How many prices of each side it quotes. For example `3`."""
+    size: str
+    """How much of `base` it quotes at each price. For example `1`."""
+    base_limit: str
+    """The most of `base` that lies in its orders. For example `10`."""
+    quote_limit: str
+    """The most of `quote` that lies in its orders. For example `25`."""
+    state: Annotated[str, one_of(MAKER_STATES)]
+    """`running` or `stopped`."""
+    reason: Annotated[str, one_of(MAKER_REASONS)] | None
+    """Why it quotes nothing though it runs: nobody ever named a price, the money is used up, or the pair is halted."""
+    open_orders: int
+    """How many orders of it rest. For example `6`."""
+    bought: str
+    """How much of `base` it bought. For example `4`."""
+    sold: str
+    """How much of `base` it sold. For example `3`."""
+    base_change: str
+    """What the account has more, or less, of `base` by it, after fees. For example `0.98`."""
+    quote_change: str
+    """What the account has more, or less, of `quote` by it, after fees. For example `-2.4`."""
+    result: str | None
+    """Both together in `quote`, at the price of the last trade; null where nothing was traded. For example `0.05`."""
+    created_at: datetime
+    """When it was made."""
+    changed_at: datetime
+    """When it was last started, stopped or changed."""
 
 
 class ExchangeTrade(Struct, frozen=True, kw_only=True):

@@ -50,6 +50,8 @@ class PlaceOrder(Struct, frozen=True, kw_only=True):
     lasts: str = "gtc"
     post_only: bool = False
     label: str | None = None
+    market_maker: str | None = None
+    """The market maker that places it for its owner."""
 
     def check(self, pair: PairRow) -> None:
         """Raises `Invalid` for what the pair does not take, and `PairHalted`."""
@@ -194,6 +196,7 @@ def _new(account: str, command: PlaceOrder, pair: PairRow, fee_basis_points: int
         sequence=0,
         placed_by=None,
         ended_by=None,
+        market_maker=command.market_maker,
         label=command.label,
         created_at=now(),
         ended_at=None,
