@@ -84,9 +84,12 @@ class Line:
             return bytes(message.data)
         if message.type is not aiohttp.WSMsgType.TEXT:
             raise self._cut(message.extra if message.type is aiohttp.WSMsgType.CLOSE else None)
-        told = json.loads(message.data)
+        try:
+            told = json.loads(message.data)
+        except (ValueError, RecursionError):
+            told = None
         if not isinstance(told, dict) or "error" in told:
-            why = told["error"] if isinstance(told, dict) else "it makes no sense"
+            why = told["error"] if isinstance(told, dict) else "what it says makes no sense"
             raise Stop(f"the machine cannot do this: {why}", exit_code=FAILED, code="machine_failed")
         return told
 

@@ -53,7 +53,7 @@ def declare_machine(app: typer.Typer) -> None:
 
 
 def machine(call: Call, booking: Either) -> None:
-    """Show what a booking gives of a machine, or a miner would: whether and why not, from which images, how long it ran."""
+    """Show what a booking gives of a machine, or what a miner would: whether, from which images, and why not."""
     if booking.startswith("mnr_"):
         call.out.one(call.api.get(f"/api/v1/gpu/miners/{part(booking)}/machine"), OFFER, name="available")
         return

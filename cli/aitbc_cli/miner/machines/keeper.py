@@ -107,6 +107,10 @@ class MachineKeeper:
                 except Unreachable:
                     await asyncio.sleep(backoff_seconds(failures))
                     failures += 1
+                except (MachineFailed, OSError) as error:  # what cannot be ended now is tried again
+                    self._event_log.note("machine_failed", reason=str(error))
+                    await asyncio.sleep(backoff_seconds(failures))
+                    failures += 1
                 except Refused as refused:
                     self._event_log.note("machine_watch_refused", code=refused.code)
                     await asyncio.Event().wait()
@@ -229,8 +233,11 @@ class MachineKeeper:
             if was_running and not runs:
                 self._changed.set()
             was_running = runs
-            if machine is not None and runs and await asyncio.to_thread(machine.is_full):
-                await self._stand_still("disk_full")
+            try:
+                if machine is not None and runs and await asyncio.to_thread(machine.is_full):
+                    await self._stand_still("disk_full")
+            except (MachineFailed, OSError) as error:
+                self._event_log.note("machine_failed", reason=str(error))
 
     async def _stand_still(self, reason: str) -> None:
         """Stop the machine with its connections; its disk stays."""
