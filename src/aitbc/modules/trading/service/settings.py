@@ -24,8 +24,8 @@ class TradingSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """A file to which the newest signed head of the chain is appended again and again: on another disk, or in a folder
     that goes elsewhere, where whoever runs this server cannot change what was written. None writes none."""
     anchor_git: Annotated[str, Meta(min_length=1, max_length=1000, pattern=r"^[^-]")] | None = None
-    """A git remote to which the same is pushed, into a branch that has one file, `anchors.jsonl`: where somebody else keeps
-    the repository. Credentials belong into git's own configuration. None pushes nothing."""
+    """A git remote to which the same is pushed, into a branch that has one file, `anchors.jsonl`: where somebody else
+    keeps the repository. Credentials belong into git's own configuration. None pushes nothing."""
     anchor_branch: Annotated[str, Meta(max_length=100, pattern=r"^[0-9A-Za-z_][0-9A-Za-z_/-]*\Z")] = "anchors"
     """The branch that it is pushed into; nothing is ever forced."""
     anchor_url: Annotated[str, Meta(min_length=1, max_length=2000)] | None = None

@@ -264,7 +264,10 @@ async def _decided(uow: UnitOfWork, row: PostedOrderRow, event: BookEvent, *, re
 
 
 async def _meet(uow: UnitOfWork, offer: PostedOrderRow, bid: PostedOrderRow) -> None:
-    """Let a resting bid take an offer at what that asks: it leaves the book and comes as if new. Raises `OrdersDoNotFit`."""
+    """Let a resting bid take an offer at what that asks: it leaves the book and comes as if new.
+
+    Raises `OrdersDoNotFit`.
+    """
     await _happened(uow, bid, BidEnded(bid=engine_id(bid.id)))
     await _decided(uow, bid, BidPlaced(bid=bid_of(bid, "ioc"), asks=(ask_of(offer),)), resting=False)
 
