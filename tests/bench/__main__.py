@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 
 from tests.bench import (
+    chained,
     dashboards,
     devices,
     hooks,
@@ -36,6 +37,7 @@ MEASUREMENTS: tuple[tuple[tuple[str, ...], Measurement], ...] = (
     (("pss_mib",), standing.measure_memory),
     (("start_s",), standing.measure_start),
     (("life_vs_pgbench", "cpu_ms_per_life"), paid.measure),
+    (chained.KEYS, chained.measure),
     (("get_vs_bare_asgi",), reads.measure_one),
     (("dashboard_ms",), dashboards.measure),
     (("poller_kib", "wake_p99_ms"), standing.measure_waiting),

@@ -1,4 +1,4 @@
-"""Benchmarks, tuning and predictions of the older dialect: measured, of recorded runs, or by a study; else `no data`."""
+"""Benchmarks, tuning and predictions of the older dialect: by recorded runs and studies; else `no data`."""
 
 from typing import Annotated, Any
 

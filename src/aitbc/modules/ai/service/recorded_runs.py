@@ -1,4 +1,4 @@
-"""Recorded runs: how long work took that was done and paid, with how sure that is; nothing where nothing is recorded."""
+"""Recorded runs: how long work took that was done and paid, with how sure that is; nothing of too few."""
 
 import math
 from collections.abc import Sequence
