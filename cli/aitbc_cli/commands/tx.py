@@ -16,6 +16,7 @@ FULL = columns("id", "kind", "hold", "reference", "reason", "at", "receipt", "di
 ENTRIES = (
     *columns("account"),
     *(Column(name.upper(), name, "number") for name in ("amount", "before", "after", "version")),
+    *columns("asset"),
 )
 app = noun("tx", "Transactions of the ledger.")
 

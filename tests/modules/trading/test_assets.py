@@ -11,6 +11,7 @@ from aitbc.kernel.crypto.chain_verifier import LedgerReplay
 from aitbc.kernel.database.unit_of_work import Target
 from aitbc.kernel.primitives import ids
 from aitbc.modules.trading.api import HolderNotFound
+from aitbc.modules.trading.legacy.shapes import transaction_of
 from aitbc.modules.trading.service.assets import AssetDiffers, AssetNotFound
 from aitbc.modules.trading.service.deposits import NotCorrectable
 from tests.modules.trading.make import ADMIN, AITBC, once, person, require_sound, sql, trading_on
@@ -29,6 +30,7 @@ async def test_accounts_have_what_an_operator_defined_and_gave(owner: Target) ->
             await trading.deposits.deposit(ADMIN, who.account, 5, None, once(), "SILVER")
         given = await trading.deposits.deposit(ADMIN, who.account, 3 * AITBC, "welcome", once(), "GOLD")
         assert [(entry.asset, entry.amount) for entry in given.entries] == [("GOLD", "-3"), ("GOLD", "3")]
+        assert transaction_of(given).value == "0", "older clients know AITBC only"
         await trading.deposits.deposit(ADMIN, who.account, 7 * AITBC, None, once())
         had = {one.asset: one.owned for one in await trading.assets.of_account(who, who.account)}
         assert had == {"AITBC": "7", "GOLD": "3"}

@@ -1,4 +1,5 @@
-"""The older exchange: pairs and figures of ours, and bots that quote on our book; what stands behind nothing is refused."""
+"""The older exchange: pairs and figures of ours, and bots that quote on our book; what nothing stands behind is
+refused."""
 
 from datetime import timedelta
 from typing import Annotated
@@ -227,7 +228,7 @@ CoordinatorBitcoin = not_done(
 
 
 def _size(pair: ExchangePair, amount: float) -> int:
-    """A size that a pair takes: rounded down to its step, at most its most. Raises `Invalid` where that is too little."""
+    """A size that a pair takes: rounded down to its step, at most its most. Raises `Invalid` for what is no amount."""
     step, most = parse(pair.quantity_step), parse(pair.max_quantity)
     return min(units_of(amount, "/depth"), most) // step * step
 

@@ -83,15 +83,16 @@ def block_of(block: Block) -> LegacyBlock:
 
 
 def transaction_of(transaction: LedgerTransaction) -> LegacyTransaction:
-    """A transaction in the legacy shape."""
-    moved = sorted(transaction.entries, key=lambda entry: Decimal(entry.amount))
+    """A transaction in the legacy shape; its value is what it moved of AITBC, the one asset that this dialect knows."""
+    native = [entry for entry in transaction.entries if isinstance(entry.asset, UnsetType)]
+    moved = sorted(native or transaction.entries, key=lambda entry: Decimal(entry.amount))
     sealed = transaction.sealed
     return LegacyTransaction(
         hash=transaction.id,
         block=None if sealed is None else sealed.height,
         sender=moved[0].account if moved else "",
         receiver=moved[-1].account if moved else "",
-        value=moved[-1].amount if moved else "0",
+        value=moved[-1].amount if native else "0",
         status="pending" if sealed is None else "confirmed",
         timestamp=transaction.at,
         kind=transaction.kind,

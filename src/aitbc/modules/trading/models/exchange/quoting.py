@@ -43,7 +43,7 @@ def middle(bid: int | None, ask: int | None, last: int | None) -> int | None:
 
 
 def quotes(middle_units: int, how: Quoting) -> list[Quote]:
-    """The orders around a price, the nearest first; the last of a side is for what is left, and nothing comes behind it."""
+    """The orders around a price, the nearest first; the last of a side is for what is left of the money."""
     return [*_side("buy", middle_units, how), *_side("sell", middle_units, how)]
 
 
