@@ -1,4 +1,4 @@
-"""Kinds of work that packages of the platform add: a program of the operator's reads the input and writes the output."""
+"""Kinds of work that packages of the platform add: a program of the operator's does them, from JSON to JSON."""
 
 import json
 import subprocess
