@@ -89,7 +89,9 @@ async def deploy(
     return await hermes.deployments.create(who, wanted, once)
 
 
-async def edge_deploy(hermes: HermesService, who: Principal, once: IdempotencyKey, data: EdgeDeployBody) -> Any:
+async def edge_deploy(
+    hermes: HermesService, who: Principal, once: IdempotencyKey, data: EdgeDeployBody
+) -> dict[str, Any]:
     """The answer of the older service to a deployment."""
     found = await deploy(hermes, who, once, data.agent_id, data.edge_locations, 1)
     return {
@@ -101,7 +103,7 @@ async def edge_deploy(hermes: HermesService, who: Principal, once: IdempotencyKe
     }
 
 
-async def edge_coordinate(hermes: HermesService, who: Principal, data: EdgeCoordinateBody) -> Any:
+async def edge_coordinate(hermes: HermesService, who: Principal, data: EdgeCoordinateBody) -> dict[str, Any]:
     """Keep how callers of a deployment are spread, and what is so. 404 for a deployment that there is not."""
     said = data.coordination_config
     wish = said.get("load_balancing") or said.get("balancing_algorithm") or said.get("failover")
