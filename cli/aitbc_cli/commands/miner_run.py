@@ -48,6 +48,10 @@ TokenFile = Annotated[
 ]
 
 
+OnlyWhenIdle = Annotated[
+    bool, typer.Option("--only-when-idle", help="Take work only while nobody else uses the machine.")
+]
+JsonEvents = Annotated[bool, typer.Option("--json-events", help="What happens as JSON lines on standard output.")]
 EdgePort = Annotated[
     int | None,
     typer.Option("--edge-port", min=0, max=65535, help="Serve deployments there, as an edge; 0 for any port."),
@@ -112,9 +116,7 @@ def run(
         str | None,
         typer.Option("--schedule", metavar="HOURS", help="Work only then, by this machine's clock: 22:00-07:00."),
     ] = None,
-    only_when_idle: Annotated[
-        bool, typer.Option("--only-when-idle", help="Take work only while nobody else uses the machine.")
-    ] = False,
+    only_when_idle: OnlyWhenIdle = False,
     slurm: Annotated[
         bool, typer.Option("--slurm", help="Run programs as jobs of the Slurm cluster that this machine belongs to.")
     ] = False,
@@ -125,9 +127,7 @@ def run(
     edge_port: EdgePort = None,
     edge_host: EdgeHost = "127.0.0.1",
     edge_address: EdgeAddress = None,
-    json_events: Annotated[
-        bool, typer.Option("--json-events", help="What happens as JSON lines on standard output.")
-    ] = False,
+    json_events: JsonEvents = False,
 ) -> int:
     """Do paid work on this machine until a signal. It opens connections, and listens nowhere but for its own metrics
     and, as an edge, for those who are near.

@@ -19,7 +19,7 @@ RATIOS = {"performance": (0.3, 0.7), "cost": (0.1, 0.9), "balanced": (0.5, 0.5)}
 
 
 class Known(Struct, frozen=True, kw_only=True):
-    """What is stored of the network when it is decided: agents that can be called, what they ask, how long they took."""
+    """What is stored of the network when it is decided: who can be called, what they ask, how long they took."""
 
     capacity: int
     """How many agents can be called now."""
