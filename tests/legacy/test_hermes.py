@@ -32,6 +32,9 @@ def test_the_nine_endpoints_say_what_is_so(installation: Installation) -> None:
         assert abs(cost["local_cost"] - cost["aitbc_cost"] - cost["estimated_savings"]) < 1e-9
         private = client.post("/offloading/intelligent", json={"job_data": {**job, "privacy": "local-only"}}).json()
         assert (private["should_offload"], private["reason"]) == (False, "private")
+        asked = {"job_data": {"task_type": "inference", "batch_size": 1000}}
+        based = client.post("/offloading/intelligent", json=asked).json()
+        assert (based["based_on"]["price"], based["cost_analysis"]["aitbc_cost"]) == (0.1, 0.1), "what the agents ask"
         other = an_agent(installation, f"other-{uuid.uuid4().hex[:6]}")
         together: dict[str, Any] = {"agent_ids": [agent, other], "task_data": {"subtasks": ["a", "b", "c"]}}
         split = client.post("/collaboration/coordinate", json=together).json()

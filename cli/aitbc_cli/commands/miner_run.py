@@ -48,6 +48,10 @@ TokenFile = Annotated[
 ]
 
 
+OnlyWhenIdle = Annotated[
+    bool, typer.Option("--only-when-idle", help="Take work only while nobody else uses the machine.")
+]
+JsonEvents = Annotated[bool, typer.Option("--json-events", help="What happens as JSON lines on standard output.")]
 EdgePort = Annotated[
     int | None,
     typer.Option("--edge-port", min=0, max=65535, help="Serve deployments there, as an edge; 0 for any port."),
@@ -120,17 +124,13 @@ def run(
         str, typer.Option("--grace", metavar="TIME", help="How long running work may go on after the first Ctrl-C.")
     ] = "30s",
     schedule: Schedule = None,
-    only_when_idle: Annotated[
-        bool, typer.Option("--only-when-idle", help="Take work only while nobody else uses the machine.")
-    ] = False,
+    only_when_idle: OnlyWhenIdle = False,
     slurm: Slurm = False,
     metrics_port: MetricsPort = None,
     edge_port: EdgePort = None,
     edge_host: EdgeHost = "127.0.0.1",
     edge_address: EdgeAddress = None,
-    json_events: Annotated[
-        bool, typer.Option("--json-events", help="What happens as JSON lines on standard output.")
-    ] = False,
+    json_events: JsonEvents = False,
 ) -> int:
     """Do paid work on this machine until a signal. It opens connections, and listens nowhere but for its own metrics
     and, as an edge, for those who are near.

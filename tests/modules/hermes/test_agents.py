@@ -3,7 +3,7 @@
 import pytest
 
 from aitbc.kernel.primitives.money import parse
-from aitbc.modules.hermes.models.decisions import collaborate, hybrid, offload
+from aitbc.modules.hermes.models.decisions import Known, collaborate, hybrid, offload
 from aitbc.modules.hermes.models.plans import fill
 from aitbc.modules.hermes.models.routing import Candidate, Wish, rank
 from aitbc.modules.hermes.models.shapes import AgentSkill
@@ -55,11 +55,12 @@ def test_places_in_inputs_are_filled_once() -> None:
 def test_decisions_are_pure_and_add_up() -> None:
     for task in ("inference", "training", "else"):
         for size in ("small", "medium", "large"):
-            found = offload(task, size, 32, capacity=1, measured_speedup=None, is_private=False)
-            assert found == offload(task, size, 32, capacity=1, measured_speedup=None, is_private=False)
+            found = offload(task, size, 32, known=Known(capacity=1), is_private=False)
+            assert found == offload(task, size, 32, known=Known(capacity=1), is_private=False)
             assert found.savings == pytest.approx(found.local_cost - found.network_cost)
             for free, private in ((0, False), (9, True)):
-                stays = offload(task, size, 32, capacity=free, measured_speedup=99.0, is_private=private)
+                quick = Known(capacity=free, seconds=0.001)
+                stays = offload(task, size, 32, known=quick, is_private=private, deadline_seconds=0.01)
                 assert not stays.should_offload
     for strategy in ("performance", "cost", "balanced"):
         split = hybrid(strategy, {"cpu": 8}, {"gpu": 2})
@@ -69,6 +70,21 @@ def test_decisions_are_pure_and_add_up() -> None:
     assert (agreed.coordinator, agreed.yes, agreed.consensus_reached) == ("b", 2, True)
     assert sorted(part for parts in agreed.parts.values() for part in parts) == list(range(7))
     assert not collaborate(["a", "b"], {}, [], {"a": True}).consensus_reached
+
+
+def test_work_leaves_where_stored_prices_and_measured_times_say_so() -> None:
+    for price in (0.0, 0.1, 0.3, 0.9):
+        for measured in (0.1, 1.0, 3.0, 9.0):
+            for deadline in (None, 2.0, 8.0):
+                known = Known(capacity=3, price=price, seconds=measured)
+                found = offload("inference", "medium", 100, known=known, is_private=False, deadline_seconds=deadline)
+                assert (found.seconds, found.local_cost) == (3.0, 0.3)
+                is_cheaper = price < 0.3
+                expected = is_cheaper if deadline is None else measured <= deadline and (is_cheaper or deadline < 3.0)
+                assert found.should_offload == expected, (price, measured, deadline)
+                assert found.savings == pytest.approx(0.3 - price)
+    needs = offload("training", "large", 100, known=Known(capacity=1, price=99.0, seconds=5.0), is_private=False)
+    assert needs.should_offload and needs.speedup == 2.0, "it needs a GPU, and is twice as fast there"
 
 
 @pytest.mark.anyio

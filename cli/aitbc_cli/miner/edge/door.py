@@ -1,4 +1,4 @@
-"""Where an edge answers those who are near: HTTP with a token of the deployment, also without the server."""
+"""Where an edge answers those who are near: HTTP with a token of the deployment, with or without the server."""
 
 import json
 from collections.abc import Awaitable, Callable, Mapping

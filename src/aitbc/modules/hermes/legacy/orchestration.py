@@ -18,8 +18,10 @@ from aitbc.modules.hermes.legacy.edges import (
     edge_coordinate,
     edge_deploy,
 )
-from aitbc.modules.hermes.models.decisions import collaborate, hybrid, offload
+from aitbc.modules.hermes.models.decisions import Known, collaborate, hybrid, offload
+from aitbc.modules.hermes.models.plans import most_units
 from aitbc.modules.hermes.models.routing import Wish
+from aitbc.modules.hermes.service import HermesService
 from aitbc.modules.hermes.service.commands import AgentFilter
 from aitbc.modules.hermes.service.views import reputation_of
 
@@ -80,14 +82,15 @@ class Orchestration(Controller):
         """Whether work is better done by the network, with what that costs and saves."""
         job = data.job_data
         batch = _number(job, "batch_size", 32)
-        agents = await hermes.agents.page(AgentFilter(limit=500))
+        task = str(job.get("task_type", ""))
+        known = await _known(hermes, task)
         found = offload(
-            str(job.get("task_type", "")),
+            task,
             str(job.get("model_size", "medium")),
             int(batch),
-            capacity=sum(agent.is_online and bool(agent.skills) for agent in agents),
-            measured_speedup=None,
+            known=known,
             is_private=job.get("privacy") == "local-only",
+            deadline_seconds=_number(job, "deadline_seconds", 0) or None,
         )
         answer = {
             "should_offload": found.should_offload,
@@ -109,10 +112,11 @@ class Orchestration(Controller):
             },
             "performance_prediction": {
                 "local_time": found.seconds,
-                "aitbc_time": round(found.seconds / found.speedup, 4),
+                "aitbc_time": found.network_seconds,
                 "speedup_factor": found.speedup,
             },
             "fallback_mechanism": "local_execution",
+            "based_on": {"agents": known.capacity, "price": known.price, "measured_seconds": known.seconds},
         }
         kept = await hermes.records.keep(who, "decision", {"asked": job, "decided": answer})
         return answer | {"decision_id": kept.id}
@@ -147,9 +151,11 @@ class Orchestration(Controller):
 
     @post("/execution/hybrid-optimize", status_code=200, opt=WRITE)
     async def optimize(self, hermes: Hermes, who: Who, data: JSONBody[OptimizeExecution]) -> dict[str, Any]:
-        """Split work between here and the network; nothing is given out that is not there."""
+        """Split work between here and the network; nothing is given out that is not there.
+
+        Where the request does not say what the network has, it has the agents and miners that are online."""
         here = _amounts(data.execution_request, "local", {"cpu_cores": 8, "memory_gb": 16})
-        there = _amounts(data.execution_request, "network", {"agents": 5, "gpu_hours": 10})
+        there = _amounts(data.execution_request, "network", await _capacity(hermes))
         found = hybrid(data.optimization_strategy, here, there)
         answer = {
             "execution_mode": "aitbc_offload"
@@ -199,6 +205,24 @@ class EnhancedOrchestration(Orchestration):
     """The same at the older coordinator."""
 
     path = "/v1/hermes/enhanced"
+
+
+async def _known(hermes: HermesService, task: str) -> Known:
+    """What is stored of the agents that can be called now, and of those that do such work."""
+    agents = [one for one in await hermes.agents.page(AgentFilter(limit=500)) if one.is_online and one.skills]
+    doing = [(one, skill) for one in agents for skill in one.skills if task and task in (skill.id, *skill.tags)]
+    seconds = [one.reputation.seconds for one, _ in doing if one.reputation.seconds is not None]
+    return Known(
+        capacity=len(agents),
+        price=min((most_units(skill) / 10**8 for _, skill in doing), default=None),
+        seconds=sum(seconds) / len(seconds) if seconds else None,
+    )
+
+
+async def _capacity(hermes: HermesService) -> dict[str, float]:
+    agents = await hermes.agents.page(AgentFilter(limit=500))
+    online = sum(one.is_online and bool(one.skills) for one in agents)
+    return {"agents": online, "miners": (await hermes.gpu.presence()).online}
 
 
 def _number(values: Mapping[str, Any], name: str, default: float) -> float:

@@ -259,7 +259,7 @@ class Networks(Controller):
     async def optimize(
         self, hermes: Hermes, who: Who, network: FromPath[str], data: JSONBody[OptimizeBody]
     ) -> dict[str, Any]:
-        """Say by what the member is chosen that does the next task; the answer has the order in which they stand now."""
+        """Say by what the member is chosen that does the next task; the answer has their order now."""
         row = await _network(hermes, who, network)
         body = body_of(row) | {"objective": data.objective}
         rows = [await hermes.agents.row(agent) for agent in body["agents"]]

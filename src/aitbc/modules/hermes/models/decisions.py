@@ -18,6 +18,17 @@ RATIOS = {"performance": (0.3, 0.7), "cost": (0.1, 0.9), "balanced": (0.5, 0.5)}
 """By what is wanted: the share that is done here, and the share of the network."""
 
 
+class Known(Struct, frozen=True, kw_only=True):
+    """What is stored of the network when it is decided: who can be called, what they ask, how long they took."""
+
+    capacity: int
+    """How many agents can be called now."""
+    price: float | None = None
+    """The least that one which does such work asks for a call, in AITBC; none where nobody offers it."""
+    seconds: float | None = None
+    """How long such work took them on average; none where nothing was measured."""
+
+
 class Offload(Struct, frozen=True, kw_only=True):
     """Whether work is to leave, and why."""
 
@@ -25,6 +36,7 @@ class Offload(Struct, frozen=True, kw_only=True):
     reason: str
     complexity: float
     seconds: float
+    network_seconds: float
     cpu_cores: int
     memory_gb: int
     gpu_required: bool
@@ -35,24 +47,35 @@ class Offload(Struct, frozen=True, kw_only=True):
 
 
 def offload(
-    task: str, size: str, batch: int, *, capacity: int, measured_speedup: float | None, is_private: bool
+    task: str, size: str, batch: int, *, known: Known, is_private: bool, deadline_seconds: float | None = None
 ) -> Offload:
-    """Decide where a piece of work is done.
+    """Decide where a piece of work is done: the same request and the same knowledge give the same answer.
 
-    `capacity` is how many slots of the network are free now; `is_private` work never leaves.
+    Work that `is_private` never leaves. Where it would be too late on one side, the other one does it.
     """
     complexity = round(min(max(COMPLEXITY.get(task, COMPLEXITY_ELSE) + SIZES.get(size, 0.0), 0.0), 1.0), 4)
     seconds = round(complexity * batch * 0.1, 4)
+    away = seconds / NETWORK_SPEED if known.seconds is None else known.seconds
+    speedup = round(seconds / away, 4) if away > 0 else NETWORK_SPEED
+    local = round(seconds * LOCAL_PRICE, 8)
+    network = round(seconds * NETWORK_PRICE, 8) if known.price is None else known.price
     needs_gpu = complexity > GPU_FROM
-    speedup = NETWORK_SPEED if measured_speedup is None else measured_speedup
-    local, network = round(seconds * LOCAL_PRICE, 8), round(seconds * NETWORK_PRICE, 8)
     wanted = local > network or (speedup > 1.2 and needs_gpu)
-    reason = "private" if is_private else "no_capacity" if capacity <= 0 else "saves" if wanted else "local_is_better"
+    reason = "saves" if wanted else "local_is_better"
+    if deadline_seconds is not None and away > deadline_seconds:
+        reason = "too_late"
+    elif deadline_seconds is not None and seconds > deadline_seconds:
+        reason = "deadline"
+    if is_private:
+        reason = "private"
+    elif known.capacity <= 0:
+        reason = "no_capacity"
     return Offload(
-        should_offload=reason == "saves",
+        should_offload=reason in ("saves", "deadline"),
         reason=reason,
         complexity=complexity,
         seconds=seconds,
+        network_seconds=round(away, 4),
         cpu_cores=max(2, round(8 * complexity)),
         memory_gb=max(4, round(16 * complexity)),
         gpu_required=needs_gpu,

@@ -80,7 +80,7 @@ class HermesService:
         self.driver = Driver(db, workers, ends)
         self.agent_runs = AgentRuns(db, calls, self.driver, ends)
         self.records = Records(db)
-        self.ai, self.trading = ai, trading
+        self.ai, self.gpu, self.trading = ai, gpu, trading
         self.agent_receipts = AgentReceipts(self.agent_runs, platform.node_key)
         tokens = EdgeTokens(platform.secret)
         self.edges = Edges(db, gpu, tokens, settings)
