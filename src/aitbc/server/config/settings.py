@@ -122,7 +122,7 @@ class TraceSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Traces for a collector of OpenTelemetry; needs the extra `otlp`."""
 
     endpoint: BaseUrl | None = None
-    """Where a collector takes traces by OTLP over HTTP: `http://127.0.0.1:4318/v1/traces`; without it there are none."""
+    """Where a collector takes traces by OTLP over HTTP: `http://127.0.0.1:4318/v1/traces`; else there are none."""
     authorization: Secret | None = None
     """What is sent to it as the header Authorization: `Bearer …`."""
     share: Annotated[float, Meta(ge=0, le=1)] = 1.0

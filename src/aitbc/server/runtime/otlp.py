@@ -1,4 +1,4 @@
-"""Spans for a collector: one for each request that a process answers, sent by OTLP over HTTP. Needs the extra `otlp`."""
+"""Spans for a collector: one for each request that a process answers, sent by OTLP over HTTP (extra `otlp`)."""
 
 import hashlib
 import re
