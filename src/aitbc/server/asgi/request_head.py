@@ -12,7 +12,7 @@ from aitbc.kernel.primitives.request_errors import MalformedHeaders, MalformedHo
 _SAFE_PATH = b"/ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~!$&'()*+,;=:@"
 _REQUEST_ID = re.compile(rb"(?!.*aitbc_)[A-Za-z0-9_.-]{1,64}\Z")
 """The form of a client's request id: never a key, since it is stored and shown."""
-_TRACEPARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(\Z|-)")
+_TRACEPARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]{2}(\Z|-)")
 """The W3C's trace context, of any version that there may be: the trace, and the span that called."""
 _INCOMPLETE_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _NEEDLESS_ESCAPE = re.compile(rb"%(2[DEFdef]|3[0-9]|[46][1-9A-Fa-f]|[57][0-9Aa]|5[Ff]|7[Ee])")
@@ -33,10 +33,16 @@ def request_id_of(headers: Mapping[bytes, bytes]) -> str:
     given = headers.get(b"x-request-id")
     if given is not None and _REQUEST_ID.match(given):
         return given.decode()
+    parent = trace_parent(headers)
+    return new_request_id() if parent is None else parent[0]
+
+
+def trace_parent(headers: Mapping[bytes, bytes]) -> tuple[str, str] | None:
+    """The trace and the span that a request says it is part of, in hexadecimal; none where it says nothing right."""
     parent = headers.get(b"traceparent")
     if parent is not None and (found := _TRACEPARENT.match(parent)):
-        return found[1].decode()
-    return new_request_id()
+        return found[1].decode(), found[2].decode()
+    return None
 
 
 def refuse_duplicates(headers: Any) -> None:

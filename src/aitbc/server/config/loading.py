@@ -22,6 +22,7 @@ from aitbc.server.config.settings import (
     NatsSettings,
     ServerSettings,
     Settings,
+    TraceSettings,
     WebhookSettings,
 )
 from aitbc.server.config.sources import (
@@ -195,6 +196,7 @@ def _build(values: Mapping[str, Any], tables: Mapping[str, type[Struct]], module
             nats=NatsSettings(**tree["nats"]),
             webhooks=WebhookSettings(**tree["webhooks"]),
             hooks=HookSettings(**tree["hooks"]),
+            traces=TraceSettings(**tree["traces"]),
             modules={name: ModuleSettings(**tree["modules"][name]) for name in names},
             tables={name: _module_struct(table, tree.get(name, {}), name) for name, table in tables.items()},
         )

@@ -118,6 +118,17 @@ class WebhookSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """How long the log keeps what was delivered, or given up."""
 
 
+class TraceSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Traces for a collector of OpenTelemetry; needs the extra `otlp`."""
+
+    endpoint: BaseUrl | None = None
+    """Where a collector takes traces by OTLP over HTTP: `http://127.0.0.1:4318/v1/traces`; else there are none."""
+    authorization: Secret | None = None
+    """What is sent to it as the header Authorization: `Bearer …`."""
+    share: Annotated[float, Meta(ge=0, le=1)] = 1.0
+    """The share of traces that is sent; each is sent by all processes, or by none."""
+
+
 class ModuleSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where a module is found."""
 
@@ -161,6 +172,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     nats: NatsSettings = NatsSettings()
     webhooks: WebhookSettings = WebhookSettings()
     hooks: HookSettings = HookSettings()
+    traces: TraceSettings = TraceSettings()
     modules: dict[str, ModuleSettings] = field(default_factory=dict)
     tables: dict[str, Any] = field(default_factory=dict)
     """The Struct of each module that has settings of its own."""

@@ -1,5 +1,6 @@
 """Builds the ASGI application: the routers of every module behind guard, fast path, gateway and boundary."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from re import Pattern
@@ -34,7 +35,7 @@ from aitbc.server.admin.legacy_gateway import CoordinatorHealthRoutes, gateway_r
 from aitbc.server.admin.operations_routes import OperationsController
 from aitbc.server.admin.security_txt import security_routes
 from aitbc.server.asgi.access_log import AccessLog
-from aitbc.server.asgi.boundary import Boundary, Limits
+from aitbc.server.asgi.boundary import Boundary, Limits, Observer
 from aitbc.server.asgi.cross_origin import CrossOrigin, Preflights
 from aitbc.server.asgi.deprecations import Deprecations, deprecated_routes
 from aitbc.server.asgi.fast_path import FastPath, FastRoutes
@@ -47,6 +48,7 @@ from aitbc.server.cluster.peers import Peer
 from aitbc.server.config.placement import COORDINATOR_PORTS, LEGACY_COORDINATOR_PREFIX, LEGACY_PREFIX, MAIN
 from aitbc.server.runtime.bootstrap import Runtime
 from aitbc.server.runtime.routers import Application, OwnRouter
+from aitbc.server.runtime.traces import Traces, traces_of
 from aitbc.server.runtime.wiring import Wired
 from aitbc.server.webhooks.routes import DeliveryController, EndpointController
 
@@ -56,6 +58,7 @@ DESCRIPTION = (
     "pages with a cursor, and every failure is a problem document with a stable code."
 )
 GUARD = "guard"
+TRACES = "traces"
 """The app state's key of its `Guard`: the fast path shares it, since it knows which commands are in progress."""
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
@@ -69,14 +72,19 @@ def litestar(runtime: Runtime, build: Build, metrics: Metrics, pages: Pages | No
     reached. The process of a split module has its own and those of health.
     """
     guard = Guard(runtime.identity, runtime.denials)
+    traces = traces_of(runtime.settings.traces, runtime.placement.process)
 
     async def guarded(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
         await guard(connection, handler)
 
     @asynccontextmanager
     async def lifespan(app: Litestar) -> AsyncIterator[None]:
-        async with runtime.running():
-            yield
+        try:
+            async with runtime.running():
+                yield
+        finally:
+            if traces is not None:
+                await asyncio.to_thread(traces.close)
 
     app = Application(
         [*_routers(runtime, build), HealthRoutes, CoordinatorHealthRoutes, *(() if pages is None else (pages.router,))],
@@ -87,6 +95,7 @@ def litestar(runtime: Runtime, build: Build, metrics: Metrics, pages: Pages | No
     )
     _collect_metrics(runtime, metrics)
     app.state[GUARD] = guard
+    app.state[TRACES] = traces
     app.state[STATE] = _health(runtime, build, metrics)
     check_routes(app)
     resolve_dependencies_in_sequence(app)
@@ -230,7 +239,7 @@ def asgi_app(app: Litestar, runtime: Runtime, metrics: Metrics, pages: Pages | N
         hosts,
         origins,
         raw_bodies(app),
-        watch=metrics.observe,
+        watch=_watched(metrics, app.state[TRACES]),
         dialect_of=_dialect_of(runtime),
     )
     metrics.gauge("aitbc_websockets_open", "WebSockets that are open.").set_function(lambda: boundary.sockets)
@@ -249,6 +258,18 @@ def asgi_app(app: Litestar, runtime: Runtime, metrics: Metrics, pages: Pages | N
     port = runtime.placement.internal_listener.port if runtime.placement.internal_listener is not None else None
     own = runtime.installed.own_operations()
     return InternalApi(logged, runtime.tokens, faces, runtime.wired.event_handlers, runtime.process, port, own)
+
+
+def _watched(metrics: Metrics, traces: Traces | None) -> Observer:
+    """Who is told of each request."""
+    if traces is None:
+        return metrics.observe
+
+    def observe(scope: Scope, status: int, seconds: float) -> None:
+        metrics.observe(scope, status, seconds)
+        traces.observe(scope, status, seconds)
+
+    return observe
 
 
 def _dialect_of(runtime: Runtime) -> Callable[[Scope], Dialect | None]:
