@@ -38,7 +38,9 @@ def described() -> dict[str, Any]:
         database_inspection=None,
         log_levels=None,
         databases=(),
-        settings=SimpleNamespace(state_dir=Path(), server=SimpleNamespace(security_contact=None)),
+        settings=SimpleNamespace(
+            state_dir=Path(), server=SimpleNamespace(security_contact=None), traces=SimpleNamespace(endpoint=None)
+        ),
         installed=SimpleNamespace(metrics=None, looks=SimpleNamespace(checks={})),
         platform=SimpleNamespace(draining=None, bus=None, hooks=SimpleNamespace(measure=None)),
         peers={},

@@ -58,8 +58,9 @@ DESCRIPTION = (
     "pages with a cursor, and every failure is a problem document with a stable code."
 )
 GUARD = "guard"
-TRACES = "traces"
 """The app state's key of its `Guard`: the fast path shares it, since it knows which commands are in progress."""
+TRACES = "traces"
+"""The app state's key of its `Traces`, or of none."""
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
 
