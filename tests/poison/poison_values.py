@@ -23,6 +23,8 @@ PROTECTED = (
     "__class__",
 )
 CONTROL = {"NUL": "\0", "escape": "\x1b[2J", "direction": "\u202e", "zero width": "\u200b", "byte order mark": "\ufeff"}
+FREE = frozenset({"call_agent", "choose_agents", "delegate_agent_run"})
+"""Whose budget may be nothing: what costs nothing is done."""
 WRONG_MONEY = (
     *(
         "-1",
@@ -143,7 +145,7 @@ def money_that_is_none(operation: Operation, call: Call) -> Iterator[Case]:
     """Amounts below, at and past their limits, too fine, or not written as a decimal in a string."""
     for field in operation.fields:
         if field.is_money:
-            may_be_nothing = field.schema.get("default") == "0"
+            may_be_nothing = field.schema.get("default") == "0" or operation.ident in FREE
             for text in WRONG_MONEY:
                 if may_be_nothing and not text.strip("0."):
                     continue

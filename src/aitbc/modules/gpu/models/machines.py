@@ -21,17 +21,17 @@ ARGUMENTS_MAX = 64
 HEARD_MAX = timedelta(seconds=60)
 """The longest time that one word of a miner stands for: what its machine ran beyond is not counted."""
 Argument = Annotated[
-    str, Meta(max_length=4096, pattern=r"^[^\x00]*\Z"), Meta(extra_json_schema={"pattern": "^[^\\x00]*$"})
+    str, Meta(max_length=4096, pattern=r"^[^\x00]*\Z"), Meta(extra_json_schema={"examples": ["nvidia-smi"]})
 ]
 MachinePath = Annotated[
     str,
     Meta(min_length=1, max_length=1000, pattern=r"^[^\x00]*\Z"),
-    Meta(extra_json_schema={"pattern": "^[^\\x00]*$", "examples": ["/disk/data"]}),
+    Meta(extra_json_schema={"examples": ["/disk/data"]}),
 ]
 ImageName = Annotated[
     str,
     Meta(max_length=300, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/@-]*\Z"),
-    Meta(extra_json_schema={"pattern": "^[A-Za-z0-9][A-Za-z0-9._:/@-]*$", "examples": ["python"]}),
+    Meta(extra_json_schema={"examples": ["python"]}),
 ]
 Purpose = Literal["shell", "put", "get", "port"]
 PurposeName = Annotated[str, one_of(("shell", "put", "get", "port"))]
@@ -86,7 +86,7 @@ class TerminalSize(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 class OpenMachineSession(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a booker wants of the machine."""
 
-    purpose: Purpose
+    purpose: Annotated[Purpose, Meta(extra_json_schema={"examples": ["shell"]})]
     """`shell` runs a command, `put` unpacks a tar archive, `get` packs one, `port` reaches a port inside."""
     command: Annotated[tuple[Argument, ...], Meta(max_length=ARGUMENTS_MAX)] = ()
     """For `shell`: the program and its arguments; empty for a shell to type in. For example `["nvidia-smi"]`."""

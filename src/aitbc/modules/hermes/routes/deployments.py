@@ -51,7 +51,7 @@ Replicas = Annotated[int, Meta(ge=1, le=1000)]
 class WhatToServe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A version: a model, or an agent; one of both."""
 
-    model: ServeModel | None = None
+    model: Annotated[ServeModel | None, Meta(extra_json_schema={"examples": [{"kind": "chat"}]})] = None
     """A model that edges have."""
     agent: ServeAgent | None = None
     """An agent of yours, whose steps are jobs that edges can do."""
