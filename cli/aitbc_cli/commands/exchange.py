@@ -7,13 +7,13 @@ import typer
 from aitbc_cli.client import part
 from aitbc_cli.command import Call, command, noun
 from aitbc_cli.exits import NOT_FOUND
-from aitbc_cli.output import Column, columns
+from aitbc_cli.output import Column, column, columns
 
 PAIRS, ORDERS = "/api/v1/trading/exchange/pairs", "/api/v1/trading/exchange/orders"
 
 
 def _numbers(*names: str) -> tuple[Column, ...]:
-    return tuple(Column(name.upper(), name, "number") for name in names)
+    return tuple(column(name, kind="number") for name in names)
 
 
 PAIR = (*columns("id", "state"), *_numbers("price_step", "quantity_step", "min_quantity", "max_quantity"))
