@@ -55,6 +55,7 @@ async def trade(trader: Client, placed: list[str], over: asyncio.Event) -> None:
             assert status == 200, answer
 
 
+@pytest.mark.timeout(120 + 10 * KILLS)
 async def test_orders_and_their_money_are_there_once_however_often_the_server_is_killed(
     server: ServerProcess, session: aiohttp.ClientSession
 ) -> None:

@@ -223,6 +223,7 @@ class Run:
                 assert has == (self.model.free[number, asset], self.model.held[number, asset]), (number, asset)
 
 
+@pytest.mark.timeout(scaled(120, 7200))
 async def test_any_operations_leave_what_the_model_says(empty: Target) -> None:
     seed = random.SystemRandom().randrange(2**32)
     print(f"seed {seed}")
