@@ -112,7 +112,8 @@ async def test_the_summary_has_90_days_and_what_is_public_only(watched: Watched)
         assert len(components[public].days) == 90
         assert (components[public].days[-1].state, components[public].uptime) == ("down", 0.5)
         assert components[public].days[0].state == "unknown"
-        assert [one.monitor for one in summary.incidents] == [public]
+        told = [one.monitor for one in summary.incidents if one.monitor in (public, private)]
+        assert told == [public]  # a starved machine may have incidents of its own
         assert private in {one["name"] for one in (await watched.get("components", days=1))["components"]}
 
 
