@@ -11,7 +11,7 @@ import uvicorn
 @asynccontextmanager
 async def listening(app: Any) -> AsyncIterator[int]:
     """The port at which the application is served until the block ends."""
-    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="critical", lifespan="off"))
+    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, lifespan="off"))
     serving = asyncio.create_task(server.serve())
     while not server.started:  # noqa: ASYNC110 - it has no event
         await asyncio.sleep(0.01)

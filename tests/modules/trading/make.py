@@ -59,7 +59,9 @@ async def trading_on(
     **settings: Any,
 ) -> AsyncIterator[TradingService]:
     """A started service over a migrated database; its pools are closed at the end."""
-    db = database("trading", role_of(owner), list(Base.metadata.tables.values()))
+    tables = list(Base.metadata.tables.values())
+    # A starved machine answers late now and then.
+    db = database("trading", role_of(owner), tables, acquire_seconds=30, statement_seconds=30)
     platform: Any = SimpleNamespace(
         node_key=key, state_dir=state_dir, identity=_Everybody(), parameters=Parameters(), egress=egress
     )
