@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from aitbc.kernel.primitives.tasks import end_process
 from aitbc_cli.miner.client import Fields, MinerClient, Refused, Unreachable
 from aitbc_cli.miner.event_log import EventLog
 from aitbc_cli.miner.gpus import Gpus
@@ -162,6 +163,4 @@ class _Program:
 
     async def end(self) -> None:
         """End the program, and wait until it is gone."""
-        with suppress(ProcessLookupError):
-            self._process.kill()
-        await self._process.wait()
+        await end_process(self._process)

@@ -325,13 +325,14 @@ def test_the_machine_ends_with_its_booking_and_its_disk_is_wiped(rented: Rented,
         assert running.stdout is not None and running.stderr is not None
         assert running.stdout.readline() == "begun\n"
         rented.end(booking)
-        assert running.wait(40) == REFUSED
-        assert "the time of the booking is over" in running.stderr.read()
+        code, complaint = running.wait(40), running.stderr.read()
+        assert code == REFUSED, (code, complaint, rented.log())
+        assert "the time of the booking is over" in complaint
     rented.until(lambda: not kept.exists())
     assert gone_containers(podman)
     over = rented.does("booking", "shell", booking)
     assert over.code == REFUSED, over
-    assert rented.machine(booking)["used_seconds"] > 1
+    assert rented.machine(booking)["used_seconds"] > 0
     again = rented.book()
     told = rented.does("booking", "shell", again, "--", "ls", "/disk")
     assert (told.code, told.out) == (0, ""), (told, rented.log())

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import sys
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from aitbc_cli.miner.executors import process_tree
 from aitbc_cli.miner.executors.fields import FieldError
 from aitbc_cli.miner.executors.pool import ExecutorPool, Outcome, Progress, Work
 from aitbc_cli.miner.serving import host as hosts
@@ -129,6 +131,22 @@ async def test_a_model_loads_for_its_first_chats_and_serves_all_that_come(tmp_pa
     async with serving(tmp_path, serve={"small": command("--load", "0.5")}) as again:
         await again.chat("small")
         assert again.lines == [f"loading small, about {max(1, round(loaded['load_seconds']))} s"]
+
+
+async def test_a_pool_stops_when_engines_have_ended_whoever_began_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kill = process_tree.kill_tree
+
+    def kill_late(process: int) -> None:
+        time.sleep(1)
+        kill(process)
+
+    async with serving(tmp_path, serve={"m": command()}, idle_seconds=1) as bench:
+        _, process = said(await bench.chat("m"))
+        monkeypatch.setattr(process_tree, "kill_tree", kill_late)
+        await until(lambda: not bench.models.loaded)
+    assert not lives(process)
 
 
 async def test_an_engine_without_work_is_ended_with_all_that_it_started(tmp_path: Path) -> None:

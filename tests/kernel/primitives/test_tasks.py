@@ -1,10 +1,12 @@
 """Waits that cancellation ends, also of tasks that swallow one; and work that a cancellation does not break off."""
 
 import asyncio
+import signal
+from contextlib import suppress
 
 import pytest
 
-from aitbc.kernel.primitives.tasks import cancel_and_wait, finish, is_set_within
+from aitbc.kernel.primitives.tasks import cancel_and_wait, end_process, finish, is_set_within
 
 
 async def test_a_task_that_swallows_a_cancellation_ends_with_the_next() -> None:
@@ -88,3 +90,15 @@ async def test_what_must_be_finished_tells_how_it_failed() -> None:
 
     with pytest.raises(ValueError, match="broken"):
         await finish(work())
+
+
+async def test_a_program_is_ended_also_while_that_is_cancelled() -> None:
+    program = await asyncio.create_subprocess_exec("sleep", "600")
+    ending = asyncio.create_task(end_process(program))
+    for _ in range(3):
+        await asyncio.sleep(0)
+        ending.cancel()
+    with suppress(asyncio.CancelledError):
+        await ending
+    assert program.returncode == -signal.SIGKILL
+    await end_process(program)

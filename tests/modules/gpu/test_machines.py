@@ -1,12 +1,13 @@
 """Machines of bookers over HTTP: what a booking gives, who may open connections, what their miner hears, and their time."""
 
+import asyncio
 import uuid
 from typing import Any
 
 import pytest
 
 from aitbc.kernel.identity.principal import Principal
-from aitbc.modules.gpu.service.machines import MachineSessionElsewhere
+from aitbc.modules.gpu.service.machines import MachineSessionElsewhere, SessionEnd
 from tests.app import Caller
 from tests.modules.gpu.make import Fleet, Rig, gpu_device
 
@@ -130,3 +131,34 @@ async def test_a_machine_has_its_time_counted_and_the_miner_is_free_once_it_is_g
     assert (await fleet.sql(stopping, mine.rig.key.public))[0]["waits"]
     await mine.rig.heartbeat()
     assert not (await fleet.sql(stopping, mine.rig.key.public))[0]["waits"]
+
+
+class End:
+    """One end of a connection, open in this process."""
+
+    def __init__(self) -> None:
+        self.came: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self.told: list[dict[str, Any]] = []
+
+    async def receive(self) -> dict[str, Any]:
+        return await self.came.get()
+
+    async def send(self, message: dict[str, Any]) -> None:
+        self.told.append(message)
+
+
+@pytest.mark.parametrize("is_over", [False, True])
+async def test_who_is_connected_hears_that_the_booking_is_over_though_the_miner_closed_first(
+    fleet: Fleet, is_over: bool
+) -> None:
+    mine = await let(fleet)
+    made = (await mine.open()).json()
+    client, miner = End(), End()
+    if is_over:
+        await mine.buyer.post(f"/api/v1/gpu/bookings/{mine.booking}/release", once=uuid.uuid4().hex)
+    miner.came.put_nowait({"type": "websocket.disconnect", "code": 1000})
+    relay = fleet.gpu.machine_relay
+    ends = ((client, "client"), (miner, "miner"))
+    async with asyncio.timeout(30):
+        await asyncio.gather(*(relay.carry(SessionEnd(made["id"], mine.booking, side), end) for end, side in ends))
+    assert client.told[-1]["reason"] == ("booking_not_active" if is_over else "miner_closed")

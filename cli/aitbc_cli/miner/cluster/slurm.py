@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aitbc.kernel.primitives.tasks import finish
+from aitbc.kernel.primitives.tasks import end_process, finish
 from aitbc_cli.miner.executors.command import read_command_input, read_programs
 from aitbc_cli.miner.executors.fields import FieldError, read_integer, read_object, read_text
 from aitbc_cli.miner.executors.program import Captured
@@ -298,8 +298,7 @@ async def _call(program: str, *words: str, seconds: float = CALL_SECONDS) -> str
         raise SlurmFailed(f"{program} did not answer within {seconds:g} seconds") from None
     finally:
         if process.returncode is None:
-            process.kill()
-            await process.wait()
+            await end_process(process)
     if process.returncode != 0:
         lines = complaints.decode("utf-8", "replace").strip().splitlines()
         raise SlurmFailed(lines[-1] if lines else f"{program} ended with exit code {process.returncode}")

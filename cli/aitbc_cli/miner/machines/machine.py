@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from aitbc.kernel.primitives.tasks import finish
 from aitbc_cli.miner.containers import confinement, holder
 from aitbc_cli.miner.containers.confinement import Allowance, Container, Owner
 from aitbc_cli.miner.containers.runtime import Runtime, RuntimeFailed, environment, last_line
@@ -144,7 +145,10 @@ class Machine:
         return any(disk_bytes(self.folder / name, enough=self._allowed) > self._allowed for name in ("work", "tmp"))
 
     async def stop(self) -> None:
-        """End its container with all that runs there; its disk stays."""
+        """End its container with all that runs there; its disk stays. A cancellation does not leave it half ended."""
+        await finish(self._stop())
+
+    async def _stop(self) -> None:
         process, self._process, self.pid = self._process, None, 0
         if process is None:
             return

@@ -18,7 +18,7 @@ from typing import Any
 
 import aiohttp
 
-from aitbc.kernel.primitives.tasks import cancel_and_wait
+from aitbc.kernel.primitives.tasks import cancel_and_wait, end_process
 from aitbc_cli.miner.containers.runtime import environment
 from aitbc_cli.miner.executors import process_tree
 from aitbc_cli.miner.machines import inside
@@ -167,7 +167,7 @@ class _Program:
             with suppress(ProcessLookupError):
                 self._process.kill()
             await asyncio.to_thread(process_tree.kill_marked, f"AITBC_SESSION={self._session}")
-        await self._process.wait()
+        await end_process(self._process)
 
 
 async def _serve_port(socket: "Socket[bool]", port: int, machine: Machine) -> None:

@@ -55,6 +55,8 @@ class ModelHost:
         self._places = {name: _Place(model) for name, model in serving.models.items()}
         self._records = _read_records(folder / RECORDS)
         self._one_at_a_time = asyncio.Lock()
+        self._ending: set[Engine] = set()
+        """Engines that are being ended, whoever began that."""
         self._is_idle = asyncio.Event()
         """Some engine has come to have no work."""
         self.on_change: Callable[[], None] = _nothing
@@ -129,6 +131,7 @@ class ModelHost:
         """End all engines."""
         await cancel_and_wait([place.loading for place in self._places.values() if place.loading is not None])
         await asyncio.gather(*(self._end(place) for place in self._places.values()))
+        await asyncio.gather(*(engine.stop() for engine in self._ending))
         await cancel_and_wait([place.watching for place in self._places.values() if place.watching is not None])
 
     async def _ready(self, place: _Place, tell: Callable[[str], None]) -> Engine:
@@ -205,8 +208,12 @@ class ModelHost:
     async def _end(self, place: _Place) -> None:
         engine, place.engine = place.engine, None
         if engine is not None:
+            self._ending.add(engine)
             self.on_gone(place.model.name)
-            await engine.stop()
+            try:
+                await engine.stop()
+            finally:
+                self._ending.discard(engine)
 
     def _idle_places(self) -> list[_Place]:
         """Those with an engine and without work, the longest idle first."""

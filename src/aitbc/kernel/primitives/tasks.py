@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Coroutine, Iterable
+from contextlib import suppress
 from typing import Any
 
 CANCEL_AGAIN_SECONDS = 0.5
@@ -54,3 +55,14 @@ async def finish(work: Coroutine[Any, Any, None]) -> None:
     task.result()
     if canceled:
         raise asyncio.CancelledError
+
+
+async def end_process(process: asyncio.subprocess.Process) -> None:
+    """Kill a program that may still run and wait until it is gone, also while this is cancelled."""
+    with suppress(ProcessLookupError):
+        process.kill()
+    await finish(_gone(process))
+
+
+async def _gone(process: asyncio.subprocess.Process) -> None:
+    await process.wait()

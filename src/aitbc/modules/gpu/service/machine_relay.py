@@ -116,8 +116,7 @@ class MachineRelay:
         while True:
             message = await own.receive()
             if message["type"] != "websocket.receive":
-                is_clean = message.get("code") in (NORMAL, None)
-                pair.end(NORMAL if is_clean else TRY_LATER, f"{side}_closed" if is_clean else f"{side}_cut")
+                await self._left(pair, side, is_clean=message.get("code") in (NORMAL, None))
                 return
             text, content = message.get("text"), message.get("bytes")
             if len(text or "") > TEXT_BYTES_MAX or len(content or b"") > FRAME_BYTES_MAX:
@@ -129,6 +128,12 @@ class MachineRelay:
             except OSError:  # it is gone: its own receive says so too
                 pair.end(TRY_LATER, f"{OTHER[side]}_cut")
                 return
+
+    async def _left(self, pair: _Pair, side: str, *, is_clean: bool) -> None:
+        """One end has closed; a miner that learned first that the booking is over closes for that reason."""
+        if side == "miner" and pair.booking in await self._machines.unpaid([pair.booking]):
+            pair.end(REFUSED, "booking_not_active")
+        pair.end(NORMAL if is_clean else TRY_LATER, f"{side}_closed" if is_clean else f"{side}_cut")
 
     async def look(self) -> None:
         """End what carries nothing for too long or is not paid any more, and say which connections go on."""

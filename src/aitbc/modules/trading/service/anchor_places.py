@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from aitbc.kernel.platform import Egress, Unreachable
+from aitbc.kernel.primitives.tasks import end_process
 
 LINE_BYTES_MAX = 4096
 """No anchor is longer; so much of a file's end is read to find the last one."""
@@ -137,8 +138,7 @@ class GitPlace:
             raise AnchorPlaceFailed(f"git {arguments[0]} took too long") from None
         finally:
             if git.returncode is None:
-                git.kill()
-                await git.wait()
+                await end_process(git)
         if git.returncode:
             said = complaint.decode(errors="replace").strip().replace(self._remote, "the remote")
             raise AnchorPlaceFailed(f"git {arguments[0]}: {said[:300]}")
