@@ -56,6 +56,7 @@ async def test_a_kind_that_fails_its_canary_is_offered_again_once_one_passes(own
         assert quote.miners_eligible == 0
         (again,) = await stranger.claim()
         assert again.job == job
+        await stranger.deliver(again)
 
         await market.later(601)
         await announce(market, worker, version=2)
