@@ -40,6 +40,7 @@ NOUNS: dict[str, tuple[str, str]] = {
     "stake": ("stake", "Stake: lock money for power, unlock it, delegate the power."),
     "gov": ("gov", "Governance: propose, vote, and see what it changes."),
     "usage": ("usage", "What was paid for work, by day, account, kind, model, miner or key."),
+    "class": ("service_class", "Service classes: jobs in time for a price, or some of it back."),
     "budget": ("budget", "Budgets: limit what you spend in a day, a month or at all."),
     "limit": ("limit", "Rate limits: how much is asked at a time, by key and model."),
     "account": ("account", "Accounts and their balances."),

@@ -188,6 +188,9 @@ async def _things(app: TestApp, stocked: StockedApp, owner: Caller, miner: HandM
     for_sale = {"miner": rented.id, "sells": "device", "price": "0.25"}
     looked_at = {"name": "nightly", "kind": "push", "interval_seconds": 86_400}
     monitor = (await (await app.admin()).post("/api/v1/monitoring/monitors", looked_at)).json()["id"]
+    promise = {"name": "embed-gold", "work": "embed", "finish_seconds": 60, "price": "0.01"}
+    await (await app.admin()).post("/api/v1/monitoring/service-classes", promise)
+    bought = await owner.post("/api/v1/monitoring/class-purchases", {"service_class": "embed-gold"})
     offered = (await owner.post("/api/v1/marketplace/offers", for_sale)).json()["id"]
     later = (now() + timedelta(days=2)).isoformat()
     ahead = {"offer": offered, "duration_seconds": 3600, "max_price": "0.25", "starts_at": later}
@@ -214,6 +217,8 @@ async def _things(app: TestApp, stocked: StockedApp, owner: Caller, miner: HandM
             "market_bid": bid,
             "market_booking": market_booking,
             "monitor": monitor,
+            "service_class": "embed-gold",
+            "class_purchase": bought.json()["id"],
             "schedule": schedule,
             "public_key": voter,
             "move": stake,

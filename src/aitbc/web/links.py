@@ -8,6 +8,7 @@ PAGES = {
     "txn": "/explorer/transactions/",
     "rcpt": "/explorer/receipts/",
     "offer": "/market/offers/",
+    "sbuy": "/account/classes#",
     "prop": "/proposals/",
     "agt": "/agents/",
     "run": "/agents/runs/",

@@ -28,6 +28,7 @@ from aitbc.web.pages.monitoring import MonitorPages, StatusPages, UsagePages
 from aitbc.web.pages.operations import OperatorPages
 from aitbc.web.pages.overview import OverviewPages
 from aitbc.web.pages.plugins import InstalledPages, PluginPages
+from aitbc.web.pages.service_classes import ServiceClassPages
 from aitbc.web.pages.sign_in import SignInPages
 from aitbc.web.pages.trades import TradePages
 from aitbc.web.pages.trading import ExplorerPages, StatementPages
@@ -57,6 +58,7 @@ PAGES = (
     SessionPages,
     LimitPages,
     UsagePages,
+    ServiceClassPages,
     WebhookPages,
     StatusPages,
     MonitorPages,

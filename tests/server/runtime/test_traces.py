@@ -11,9 +11,11 @@ import pytest
 
 from aitbc.kernel.database.unit_of_work import Target
 from aitbc.kernel.primitives.secret import Secret
+from aitbc.kernel.primitives.trace_context import span_id_of, trace_id_of
 from aitbc.server.config.settings import TraceSettings
 from tests.app import running_app
 from tests.cli.tiny_server import Received, Reply, TinyServer
+from tests.journeys.hand_miner import HandMiner
 
 messages = pytest.importorskip("opentelemetry.proto.collector.trace.v1.trace_service_pb2")
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
@@ -57,12 +59,10 @@ async def test_a_collector_gets_a_span_of_each_request_under_its_trace_and_no_se
         async with asyncio.timeout(60):
             while len(collector.spans) < 2:  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
-    from aitbc.server.runtime.otlp import trace_id_of
-
     spans = {span.name: span for span in collector.spans}
     own, lost = spans["GET /api/v1/identity/keys/self"], spans["GET unmatched"]
     assert (own.trace_id.hex(), own.parent_span_id.hex()) == (TRACE, SPAN)
-    assert (lost.trace_id.hex(), lost.parent_span_id) == (f"{trace_id_of('order-17'):032x}", b"")
+    assert (lost.trace_id.hex(), lost.parent_span_id) == (trace_id_of("order-17"), b"")
     for span in (own, lost):
         told = {one.key: one.value.string_value or one.value.int_value for one in span.attributes}
         assert set(told) == SHOWN and 0 < span.start_time_unix_nano <= span.end_time_unix_nano
@@ -72,6 +72,44 @@ async def test_a_collector_gets_a_span_of_each_request_under_its_trace_and_no_se
     sent = b"".join(one.body for one in collector.received)
     for secret in (admin.secret, "hush", "for-the-collector"):
         assert secret.encode() not in sent
+
+
+async def test_one_trace_has_the_submission_the_queue_the_attempts_and_the_payment(
+    new_database: Callable[[], Target], tmp_path: Path
+) -> None:
+    collector = Collector()
+    traces = TraceSettings(endpoint=f"{collector.url}/v1/traces")
+    wanted = {"POST /api/v1/ai/jobs", "job submit", "job queue", "job attempt", "ledger settle"}
+    async with running_app(new_database(), tmp_path, traces=traces) as app:
+        buyer = await app.who("buyer", funds="1")
+        miner = await HandMiner.enrol(app, await app.who("seller"))
+        await miner.beat()
+        body = {"kind": "embed", "input": {"texts": ["hush"]}, "max_price": "0.05"}
+        parent = {"traceparent": f"00-{TRACE}-{SPAN}-01", "Idempotency-Key": "traced-1"}
+        job = (await buyer.client.post("/api/v1/ai/jobs", json=body, headers=parent)).json()["id"]
+        (first,) = await miner.poll(wait=30)
+        failure = {"token": first["token"], "fault": "platform", "reason": "broken", "message": "hush"}
+        failed = await miner.client.post(f"/api/v1/gpu/leases/{first['attempt']}/failure", json=failure)
+        assert failed.status_code == 200, failed.text
+        (lease,) = await miner.poll(wait=30)
+        assert (await miner.deliver(lease)).status_code == 200
+        async with asyncio.timeout(60):
+            while not wanted <= {span.name for span in collector.spans if span.trace_id.hex() == TRACE}:  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+    spans = [span for span in collector.spans if span.trace_id.hex() == TRACE]
+    by_id = {span.span_id.hex(): span for span in spans}
+    assert len(by_id) == len(spans) and lease["request_id"] == TRACE
+    submit, last, lost = (by_id[span_id_of(thing)] for thing in (job, lease["attempt"], first["attempt"]))
+    assert by_id[submit.parent_span_id.hex()].name == "POST /api/v1/ai/jobs"
+    assert by_id[submit.parent_span_id.hex()].parent_span_id.hex() == SPAN
+    assert {last.parent_span_id, lost.parent_span_id} == {submit.span_id}
+    assert (lost.status.code, last.status.code) == (2, 0)
+    queue = [span for span in spans if span.name == "job queue"]
+    assert len(queue) == 2 and {span.parent_span_id for span in queue} == {submit.span_id}
+    (settle,) = [span for span in spans if span.name == "ledger settle"]
+    assert settle.parent_span_id == last.span_id and settle.start_time_unix_nano >= last.start_time_unix_nano
+    assert all(0 < span.start_time_unix_nano <= span.end_time_unix_nano for span in spans)
+    assert b"hush" not in b"".join(one.body for one in collector.received)
 
 
 async def test_a_collector_that_answers_nothing_delays_neither_requests_nor_the_end(

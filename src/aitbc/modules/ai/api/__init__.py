@@ -23,6 +23,8 @@ from aitbc.modules.ai.api.prospects import CanaryResult as CanaryResult
 from aitbc.modules.ai.api.prospects import CanaryStep as CanaryStep
 from aitbc.modules.ai.api.prospects import JobsPassedBy as JobsPassedBy
 from aitbc.modules.ai.api.prospects import MinerProspects as MinerProspects
+from aitbc.modules.ai.api.service_levels import ServiceLevel as ServiceLevel
+from aitbc.modules.ai.api.service_levels import ServiceLimits as ServiceLimits
 from aitbc.modules.ai.api.verification import JobVerification as JobVerification
 
 JobState = Annotated[str, one_of(("queued", "leased", "running", "succeeded", "failed", "canceled", "expired"))]
@@ -480,4 +482,10 @@ class AiApi(Protocol):
 
     async def models_of(self, jobs: Sequence[str]) -> Sequence[tuple[str, str]]:
         """Job and model of those of these jobs that named a model; in any order."""
+        ...
+
+    async def service_level(
+        self, account: str, limits: ServiceLimits, since: datetime, until: datetime
+    ) -> ServiceLevel:
+        """How the jobs of a kind that an account submitted in a time were served, as far as that is known now."""
         ...

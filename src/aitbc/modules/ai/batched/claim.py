@@ -13,6 +13,7 @@ from aitbc.kernel.database.unit_of_work import Connection, Database
 from aitbc.kernel.database.write_batch import WriteBatch
 from aitbc.kernel.primitives import ids
 from aitbc.kernel.primitives.clock import now
+from aitbc.kernel.telemetry.spans import is_traced
 from aitbc.modules.ai.api import Claim, InputFile, Lease, LeasedDevice
 from aitbc.modules.ai.batched.bookings import live_bookings
 from aitbc.modules.ai.batched.counts import count_ended
@@ -22,6 +23,7 @@ from aitbc.modules.ai.batched.seats import WAITING_LANES, Seat, Waiting, leave_r
 from aitbc.modules.ai.events import HoldsFreed, JobClosed
 from aitbc.modules.ai.models.asks import Ask, ask_for, asks_of
 from aitbc.modules.ai.models.devices import Reserved, leased_devices, reserved_text
+from aitbc.modules.ai.models.job_spans import trace_wait
 from aitbc.modules.ai.models.kinds.registry import KINDS
 from aitbc.modules.ai.models.life import AVOIDED_FOR, Fault, Reason, State, lease_ends, move, must_leave, take
 from aitbc.modules.ai.models.preference import KEPT_FOR, is_kept_from
@@ -135,6 +137,7 @@ class Dealer:
                 await self._deal(connection, fitting, table, dealt, at)
                 self._note_short(table, fitting)
             await _save(connection, dealt.jobs, dealt.attempts, dealt.refused)
+        _trace(dealt)
         if dealt.refused:
             self._database.notify_published()
         for job in dealt.jobs:
@@ -361,6 +364,14 @@ def lease_job(
         devices=reserved_text(devices),
     )
     return row, lease_view(job, row, value, files, devices)
+
+
+def _trace(dealt: Dealt) -> None:
+    """Tell how long the jobs waited that were leased."""
+    if is_traced():
+        jobs = {job.id: job for job in dealt.jobs}
+        for attempt in dealt.attempts:
+            trace_wait(jobs[attempt.job], attempt, jobs[attempt.job].due_at)
 
 
 def lease_view(

@@ -13,6 +13,7 @@ from aitbc.kernel.primitives import ids
 from aitbc.modules.ai.api import LeaseLost
 from aitbc.modules.ai.batched.claim import closings
 from aitbc.modules.ai.batched.complete import attempt_ended
+from aitbc.modules.ai.models.job_spans import trace_attempt
 from aitbc.modules.ai.models.life import TERMINAL
 from aitbc.modules.ai.models.tables import AttemptRow, JobCountRow, JobRow
 from aitbc.modules.ai.models.values import AttemptValue, JobValue
@@ -68,7 +69,9 @@ async def count_ended(uow: UnitOfWork, jobs: Iterable[JobRow | JobValue]) -> Non
 def publish_end(uow: UnitOfWork, job: JobRow, attempt: AttemptRow | None) -> None:
     """Publish that an attempt ended without a result, and its job if that ended too."""
     if attempt is not None:
-        uow.publish(attempt_ended(job.account, attempt_value(attempt)))
+        ended = attempt_value(attempt)
+        uow.publish(attempt_ended(job.account, ended))
+        trace_attempt(job.request_id, ended)
     if job.state in TERMINAL:
         for event in closings(job):
             uow.publish(event)

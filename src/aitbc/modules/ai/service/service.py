@@ -48,6 +48,8 @@ from aitbc.modules.ai.api import (
     Pending,
     Renewal,
     Result,
+    ServiceLevel,
+    ServiceLimits,
     SubmitFor,
 )
 from aitbc.modules.ai.batched.claim import Dealer
@@ -110,6 +112,7 @@ from aitbc.modules.ai.service.retention import Retention
 from aitbc.modules.ai.service.runs import Runs
 from aitbc.modules.ai.service.served_models import ServedModels
 from aitbc.modules.ai.service.served_ranks import ServedRanks
+from aitbc.modules.ai.service.service_levels import service_level
 from aitbc.modules.ai.service.settings import AiSettings
 from aitbc.modules.ai.service.speeds import Speeds
 from aitbc.modules.ai.service.statistics import Statistics
@@ -310,6 +313,12 @@ class AiService:
     async def models_of(self, jobs: Sequence[str]) -> Sequence[tuple[str, str]]:
         """Job and model of those of these jobs that named a model."""
         return await models_of(self.db, jobs)
+
+    async def service_level(
+        self, account: str, limits: ServiceLimits, since: datetime, until: datetime
+    ) -> ServiceLevel:
+        """How the jobs of a kind that an account submitted in a time were served."""
+        return await service_level(self.db, account, limits, since, until)
 
     # The events that ai handles
 

@@ -5,8 +5,10 @@ from msgspec import structs
 from aitbc.kernel.database.idempotency import IdempotencyKey
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives import money
+from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.errors import AppError, FieldError, Invalid, OutcomeUnknown
 from aitbc.modules.ai.api import Job
+from aitbc.modules.ai.models.job_spans import trace_submission
 from aitbc.modules.ai.models.kinds.chat import BYTES_PER_TOKEN_MAX
 from aitbc.modules.ai.models.submit_job import SubmitJob
 from aitbc.modules.ai.models.values import JobValue
@@ -110,6 +112,8 @@ class Submissions:
     async def _write(self, job: JobValue, once: IdempotencyKey) -> Job:
         try:
             answer = await self._queue.add(job, once)
+            if answer.id == job.id:  # else it is the answer of before
+                trace_submission(job, now())
         except OutcomeUnknown:
             raise  # the job may exist: `Payments.reconcile` looks after the hold
         except AppError:

@@ -17,6 +17,7 @@ from aitbc.modules.ai.batched.complete import Accepted, attempt_ended, succeeded
 from aitbc.modules.ai.events import AnswerSucceeded, HoldsFreed, JobSucceeded
 from aitbc.modules.ai.models.checks.sampling import is_drawn
 from aitbc.modules.ai.models.checks.verdicts import Answer, Decision, Verdict
+from aitbc.modules.ai.models.job_spans import trace_attempt
 from aitbc.modules.ai.models.kinds.registry import KINDS
 from aitbc.modules.ai.models.life import Ended, Fault, Reason, State, judge_attempt, move
 from aitbc.modules.ai.models.queue import needs_of
@@ -75,6 +76,7 @@ async def conclude(uow: UnitOfWork, job: JobRow, rows: Sequence[DeliveryRow], de
             uow.publish(event)
     for attempt in attempts.values():
         uow.publish(attempt_ended(job.account, attempt_value(attempt)))
+        trace_attempt(job.request_id, attempt_value(attempt))
     await uow.session.execute(delete(DeliveryRow).where(DeliveryRow.job == job.id))
     await count_ended(uow, [job])
     return concluded
