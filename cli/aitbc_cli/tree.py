@@ -30,7 +30,7 @@ NOUNS: dict[str, tuple[str, str]] = {
     "model": ("model", "Models that miners serve."),
     "gpu": ("gpu", "GPUs for rent: find one, or offer yours."),
     "offer": ("offer", "Offers: put your miners on sale, by the unit of work or by the hour."),
-    "market": ("market_bids", "The market: search what can be had now, bid for it."),
+    "market": ("market_bonds", "The market: search what can be had now, bid for it."),
     "agent": ("agent", "Agents: register yours, find one, call its skills, approve what it asks."),
     "edge": ("edge", "Edges: what your miners serve near those who ask, also while they are cut off."),
     "mcp": ("mcp", "The market as tools for language models (MCP)."),

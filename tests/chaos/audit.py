@@ -93,6 +93,19 @@ NOTHING = {
     "a booking of an offer that was paid something else than its slices": """
         SELECT b.id FROM marketplace.bookings b LEFT JOIN marketplace.booking_slices s ON s.booking = b.id
         GROUP BY b.id, b.paid_units HAVING b.paid_units <> coalesce(sum(s.paid_units), 0)""",
+    "an agreement that says of its booking what the market doesn't": """
+        SELECT a.id FROM trading.trade_agreements a LEFT JOIN marketplace.bookings b ON b.agreement = a.id
+        LEFT JOIN trading.trade_settlements s ON s.agreement = a.id WHERE a.settlement_type = 'metered'
+        AND CASE WHEN a.state IN ('completed', 'failed') THEN b.ended_at IS NULL OR a.booking IS DISTINCT FROM b.id
+                OR (s.fee_units + s.net_units) IS DISTINCT FROM b.paid_units
+                OR s.fee_units <> (SELECT sum(coalesce(fee_units, 0)) FROM marketplace.booking_slices WHERE booking = b.id)
+            WHEN a.state = 'cancelled' THEN b.id IS NOT NULL END""",
+    "a locked bond that is not held, or a slash that was paid by something else than a refund of it": """
+        SELECT b.id FROM marketplace.bonds b LEFT JOIN trading.holds h ON h.id = b.hold
+        WHERE b.state IN ('locked', 'leaving') AND (h.state, h.amount_units, h.payer)
+            IS DISTINCT FROM ('open', b.amount_units, b.account)
+        UNION ALL SELECT s.id FROM marketplace.slashes s LEFT JOIN trading.transactions t ON t.id = s.transaction
+        WHERE s.state = 'paid' AND t.kind IS DISTINCT FROM 'refund'""",
     "a refund of more than what was set aside and the fee of it": """
         SELECT id FROM marketplace.disputes WHERE refunded_units > owed_units + fee_units
         OR owed_units > held_units OR (state = 'closed') <> (closed_at IS NOT NULL)""",
@@ -162,7 +175,11 @@ async def open_work(target: Target) -> int:
             """SELECT (SELECT count(*) FROM ai.jobs WHERE state IN ('queued', 'leased', 'running'))
             + (SELECT count(*) FROM trading.holds WHERE state = 'open')
             + (SELECT count(*) FROM ai.outbox WHERE delivered_at IS NULL AND dead_at IS NULL)
-            + (SELECT count(*) FROM gpu.outbox WHERE delivered_at IS NULL AND dead_at IS NULL)"""
+            + (SELECT count(*) FROM gpu.outbox WHERE delivered_at IS NULL AND dead_at IS NULL)
+            + (SELECT count(*) FROM trading.outbox WHERE delivered_at IS NULL AND dead_at IS NULL)
+            + (SELECT count(*) FROM marketplace.outbox WHERE delivered_at IS NULL AND dead_at IS NULL)
+            + (SELECT count(*) FROM trading.trade_agreements WHERE settlement_type = 'metered'
+                AND state IN ('agreed', 'settling'))"""
         )
         return int(count)
     finally:

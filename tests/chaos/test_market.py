@@ -1,4 +1,4 @@
-"""A server on which bids, bookings and disputes go on is killed at random: nothing is lost, and nothing paid twice."""
+"""A server on which bids, agreements, bookings and disputes go on is killed at random: nothing is lost, and nothing paid twice."""
 
 import asyncio
 import os
@@ -24,6 +24,7 @@ BUYERS = 2
 FUNDS = 100_000
 PATIENCE = 90.0 + 4 * KILLS
 MARKET = "/api/v1/marketplace"
+TRADING = "/api/v1/trading"
 GPU = "NVIDIA GeForce RTX 4090"
 
 
@@ -50,12 +51,13 @@ class Trader:
     def __init__(self, buyer: Client, owner: Client, miner: str, offer: str) -> None:
         self._buyer, self._owner, self._miner, self._offer = buyer, owner, miner, offer
         self.bids: set[str] = set()
+        self.agreements: set[str] = set()
         self.disputes: set[str] = set()
 
     async def trade(self, over: asyncio.Event) -> None:
         """One booking after the other, each to the end of its dispute."""
         while not over.is_set():
-            booking = await (self._bid() if random.random() < 0.5 else self._book())
+            booking = await random.choice([self._bid, self._book, self._agree])()
             if booking is not None:
                 await self._use(booking)
 
@@ -64,7 +66,7 @@ class Trader:
         status, bid = await self._buyer.until_known(f"{MARKET}/bids", wish, uuid.uuid4().hex)
         assert status == 201, bid
         self.bids.add(bid["id"])
-        bid = await self._until(self._buyer, f"bids/{bid['id']}", "filled", "canceled", "expired")
+        bid = await self._until(self._buyer, f"{MARKET}/bids/{bid['id']}", "filled", "canceled", "expired")
         return str(bid["trades"][0]["booking"]) if bid["trades"] else None
 
     async def _book(self) -> str | None:
@@ -76,11 +78,33 @@ class Trader:
             return None
         return str(booking["id"])
 
+    async def _agree(self) -> str | None:
+        """Ask for its time among trades, take the match, and wait for the booking that the market places."""
+        wish = {
+            "trade_type": "compute_resources",
+            "title": "x",
+            "budget_max": "1000",
+            "specifications": {"hours": 0.25},
+        }
+        status, request = await self._buyer.until_known(f"{TRADING}/requests", wish, uuid.uuid4().hex)
+        assert status == 201, request
+        status, found = await self._buyer.until_known(f"{TRADING}/requests/{request['id']}/matches", None)
+        assert status == 200, found
+        mine = [one["id"] for one in found["data"] if one["offer"].removeprefix("toff_") in self._offer]
+        if not mine:  # its offer is not heard of yet
+            return None
+        status, signed = await self._buyer.until_known(f"{TRADING}/matches/{mine[0]}/accept", {}, uuid.uuid4().hex)
+        assert status == 201, signed
+        self.agreements.add(signed["id"])
+        path = f"{TRADING}/agreements/{signed['id']}"
+        signed = await self._until(self._buyer, path, "settling", "completed", "failed", "cancelled")
+        return None if signed["booking"] is None else str(signed["booking"])
+
     async def _use(self, booking: str) -> None:
-        if (await self._until(self._buyer, f"bookings/{booking}", "active", "ended"))["state"] == "active":
+        if (await self._until(self._buyer, f"{MARKET}/bookings/{booking}", "active", "ended"))["state"] == "active":
             await asyncio.sleep(random.uniform(0, 0.3))
             await self._done(self._buyer, f"bookings/{booking}/end")
-        ended = await self._until(self._buyer, f"bookings/{booking}", "ended")
+        ended = await self._until(self._buyer, f"{MARKET}/bookings/{booking}", "ended")
         if float(ended["paid"]) > 0.001:
             await self._dispute(booking)
 
@@ -88,10 +112,10 @@ class Trader:
         body = {"subject": booking, "reason": "x"}
         status, dispute = await self._buyer.until_known(f"{MARKET}/disputes", body, uuid.uuid4().hex)
         assert status == 201, dispute
-        await self._until(self._owner, f"disputes/{dispute['id']}", "open")
+        await self._until(self._owner, f"{MARKET}/disputes/{dispute['id']}", "open")
         who, end = random.choice([(self._owner, "concede"), (self._buyer, "withdraw")])
         await self._done(who, f"disputes/{dispute['id']}/{end}")
-        await self._until(who, f"disputes/{dispute['id']}", "closed")
+        await self._until(who, f"{MARKET}/disputes/{dispute['id']}", "closed")
         self.disputes.add(dispute["id"])
 
     async def _done(self, who: Client, path: str) -> None:
@@ -101,7 +125,7 @@ class Trader:
     async def _until(self, who: Client, path: str, *states: str) -> dict[str, Any]:
         async with asyncio.timeout(PATIENCE):
             while True:
-                status, seen = await who.get(f"{MARKET}/{path}")
+                status, seen = await who.get(path)
                 assert status == 200, seen
                 if seen["state"] in states:
                     return dict(seen)
@@ -156,18 +180,20 @@ async def test_bids_bookings_and_disputes_are_whole_however_often_the_server_is_
             await asyncio.sleep(0.3)
     for _, beating in made:
         beating.cancel()
-    await sound(server, {bid for one, _ in made for bid in one.bids})
+    await sound(server, made)
     status, report = await admin.once("/api/v1/trading/ledger/verify", None)
     assert (status, report["ok"], told.unexpected) == (200, True, []), report
 
 
-async def sound(server: ServerProcess, bids: set[str]) -> None:
-    """What the audit asks holds, each bid that was told of is there once, and all the money is."""
+async def sound(server: ServerProcess, made: Any) -> None:
+    """What the audit asks holds, each bid and agreement that was told of is there once, and all the money is."""
     connection = await connected(server.database)
     try:
         for name, query in NOTHING.items():
             assert await connection.fetch(query) == [], name
-        assert await connection.fetchval("SELECT count(*) FROM marketplace.bids") == len(bids)
+        for table, told in (("marketplace.bids", "bids"), ("trading.trade_agreements", "agreements")):
+            count = await connection.fetchval(f"SELECT count(*) FROM {table}")
+            assert count == sum(len(getattr(one, told)) for one, _ in made), table
         money = "SELECT sum(balance_units) FROM trading.accounts WHERE owner LIKE 'acct_%' OR purpose = 'fees'"
         assert await connection.fetchval(money) == BUYERS * (FUNDS + 1) * 10**8
     finally:

@@ -148,3 +148,57 @@ async def test_a_miner_is_sold_bid_for_used_rated_and_disputed(app: Place) -> No
     await done(owner, f"{path}/concede")
     await until(buyer, path, "closed")
     assert (await available(buyer), await available(owner)) == (Decimal(400), Decimal(0))
+
+
+async def traded(who: Caller, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+    """A command of trading that succeeds."""
+    answer = await who.post(f"/api/v1/trading{path}", body or {}, once=uuid.uuid4().hex)
+    assert answer.is_success, answer.text
+    return dict(answer.json())
+
+
+async def agreed(buyer: Caller, offer: str, terms: dict[str, Any]) -> dict[str, Any]:
+    """An agreement on an offer of trades, as soon as a request is matched with it."""
+    wish = {"trade_type": "compute_resources", "title": "A GPU", "specifications": {"hours": 0.25}}
+    request = (await traded(buyer, "/requests", wish))["id"]
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            answer = await buyer.post(f"/api/v1/trading/requests/{request}/matches")
+            if mine := [one["id"] for one in answer.json()["data"] if one["offer"] == offer]:
+                return await traded(buyer, f"/matches/{mine[0]}/accept", terms)
+            await asyncio.sleep(0.2)
+
+
+@pytest.mark.timeout(180)
+async def test_a_request_is_agreed_on_and_kept_by_a_booking_and_another_one_by_milestones(app: Place) -> None:
+    owner, buyer = await app.who("owner"), await app.who("buyer", funds="1300")
+    miner = await HandMiner.enrol(app, owner, gpus=["NVIDIA H100 80GB HBM3"])
+    await miner.beat()
+    offer = await done(owner, "/offers", {"miner": miner.id, "sells": "device", "price": "3600"})
+    kept = await agreed(buyer, offer["id"].replace("offer_", "toff_"), {})
+    assert (kept["price"], kept["settlement_type"]) == ("900", "metered")
+    path = f"/api/v1/trading/agreements/{kept['id']}"
+    async with asyncio.timeout(PATIENCE):
+        while (kept := (await buyer.get(path)).json())["booking"] is None:
+            await miner.beat()
+            await asyncio.sleep(0.2)
+    booking = f"/bookings/{kept['booking']}"
+    await until(buyer, booking, "active")
+    await miner.beat()
+    await done(buyer, f"{booking}/end")
+    over = await until(owner, booking, "ended")
+    async with asyncio.timeout(PATIENCE):
+        while (await owner.get(path)).json()["state"] == "settling":  # noqa: ASYNC110 - another process
+            await asyncio.sleep(0.2)
+    assert await available(buyer) == 1300 - Decimal(over["paid"])
+
+    described = {"trade_type": "compute_resources", "title": "Two halves", "price": "10"}
+    sold = await traded(owner, "/offers", described)
+    halves = {"milestones": [{"name": "first", "share": 1}, {"name": "second", "share": 1}]}
+    signed = await agreed(buyer, sold["id"], halves)
+    settlement = await traded(buyer, f"/agreements/{signed['id']}/settlement")
+    for number in (1, 2):
+        await traded(owner, f"/settlements/{settlement['id']}/deliver", {"payment": number})
+        settlement = await traded(buyer, f"/settlements/{settlement['id']}/confirm", {"payment": number})
+    assert (settlement["state"], settlement["net"]) == ("completed", "9.75")
+    assert await available(buyer) == 1290 - Decimal(over["paid"])

@@ -240,9 +240,12 @@ REFUSED: Mapping[str, tuple[str, str, str, Any]] = {
     "OA10": ("optimize disable", "POST", "/optimize/agents/a/disable", {}),
 }
 """Requests of ai's paths on the older coordinator that no kind of work answers: refused, with that reason."""
+RESOURCES = {
+    "O720": ("marketplace agents list-resource", "/v1/marketplace/list"),
+    "O721": ("marketplace agents rent", "/v1/marketplace/rent"),
+}
+"""Those that list and rent miners; `tests/modules/marketplace/test_resources.py` makes them."""
 MARKET_CASES = {
-    "O720": "/v1/marketplace/list",
-    "O721": "/v1/marketplace/rent",
     "O722": "/blockchain/contracts/execute",
     "O723": "/payments/process",
     "O730": "/testing/load-test",
@@ -451,6 +454,9 @@ def document() -> str:
     lines += [
         f"| {case} | {command} | `{method} {path}` ({place}) | 501: {REASONS[word]} |"
         for case, (command, place, method, path, word) in EXCHANGE.items()
+    ]
+    lines += [
+        f"| {case} | {command} | `POST {path}` (coordinator) | holds |" for case, (command, path) in RESOURCES.items()
     ]
     named = {path: case for case, path in MARKET_CASES.items()}
     lines += [

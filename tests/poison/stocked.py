@@ -15,7 +15,7 @@ from aitbc.kernel.crypto.signing import Key
 from aitbc.kernel.database.unit_of_work import Target
 from aitbc.kernel.identity.denials import ACTION
 from aitbc.kernel.primitives.clock import now
-from aitbc.kernel.primitives.ids import is_id, new_id
+from aitbc.kernel.primitives.ids import decode, is_id, new_id
 from aitbc.modules.monitoring.service import MonitoringSettings
 from aitbc.server.config.settings import WebhookSettings
 from tests.app import Caller, TestApp, running_app
@@ -210,6 +210,7 @@ async def _things(app: TestApp, stocked: StockedApp, owner: Caller, miner: HandM
         await _trades(owner, await app.who("seller"))
         | await _agents(owner)
         | await _exchange(await app.admin(), owner)
+        | await _bond(stocked, owner)
         | await _plugins(app, owner)
         | await _disputes(await app.who("buyer", funds="1"), miner, body)
         | {
@@ -271,6 +272,20 @@ async def _exchange(admin: Caller, owner: Caller) -> dict[str, str]:
     maker = await owner.post("/api/v1/trading/exchange/makers", quoting)
     assert maker.status_code == 201, maker.text
     return {"pair": made.json()["id"], "order": placed.json()["id"], "market_maker": maker.json()["id"]}
+
+
+async def _bond(stocked: StockedApp, owner: Caller) -> dict[str, str]:
+    """A bond of the owner's, of which something is announced to be taken."""
+    made = await owner.post("/api/v1/marketplace/bonds", {"amount": "1"})
+    assert made.status_code == 201, made.text
+    slash, dispute, account = (new_id(kind) for kind in ("slsh", "dspt", "acct"))
+    await stocked.database.execute(
+        "INSERT INTO marketplace.slashes (id, bond, dispute, owner, payer, amount_units, fee_units, state, due_at, created_at)"
+        " VALUES ($1, $2, $3, $4, $5, 1, 0, 'announced', now() + interval '3 days', now())",
+        *(decode("slsh", slash), decode("bond", made.json()["id"]), decode("dspt", dispute)),
+        *(decode("acct", owner.principal.account), decode("acct", account)),
+    )
+    return {"slash": slash}
 
 
 async def _agents(owner: Caller) -> dict[str, str]:

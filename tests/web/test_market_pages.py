@@ -120,7 +120,8 @@ async def test_a_trade_goes_from_a_preview_to_a_payment(market: Market) -> None:
     wrong = asked | {"specifications": "vram_gb"}
     assert "NAME=VALUE" in refused(await market.buyer.send("/trades/new-request", **wrong, do="ask"))
     request = id_in(await market.buyer.send("/trades/new-request", **asked, do="ask"), "/trades/requests")
-    [match] = {one["id"] for one in (await api(market.buyer, f"trading/requests/{request}/matches"))["data"]}
+    found = (await api(market.buyer, f"trading/requests/{request}/matches"))["data"]
+    [match] = {one["id"] for one in found if one["offer"] == market.stock.trade_offer}
     begun = await market.buyer.send(f"/trades/matches/{match}/negotiations", price="0.9", strategy="balanced")
     negotiation = id_in(begun, "/trades/negotiations")
     assert "your turn" in (await market.owner.get(f"/trades/negotiations/{negotiation}")).text

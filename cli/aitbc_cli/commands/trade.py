@@ -26,7 +26,7 @@ REQUEST = columns("id", "state", "trade_type", "title", "budget_min", "budget_ma
 MATCH = (*columns("id", "state", "score"), PRICE, *columns("request", "offer", "expires_at"))
 PREVIEW = (*columns("offer", "score"), PRICE, *columns("title", "seller"))
 NEGOTIATION = (*columns("id", "state", "round"), PRICE, *columns("proposed_by", "match", "answer_by"))
-AGREEMENT = (*columns("id", "state"), PRICE, *columns("settlement_type", "title", "settle_by"))
+AGREEMENT = (*columns("id", "state"), PRICE, *columns("settlement_type", "title", "booking", "settle_by"))
 SETTLEMENT = columns("id", "state", "total", "fee", "net", "refunded", "disputed", "agreement")
 SHOWN: dict[str, Any] = dict(zip(LISTS, (OFFER, REQUEST, MATCH, NEGOTIATION, AGREEMENT, SETTLEMENT), strict=True))
 Settled = Annotated[str, typer.Argument(metavar="SETTLEMENT", help="Which, tset_…", autocompletion=SETTLEMENTS)]

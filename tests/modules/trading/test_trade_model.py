@@ -149,7 +149,8 @@ class TradeModel(RuleBasedStateMachine):
             return
         (settlement, *_) = self.run(self.processes[0].trade_settlements.page(self.people[buyer], TradeFilter(limit=1)))
         amounts = split(price, [one.share for one in terms.milestones] or [1])
-        made = Settled(settlement.id, buyer, seller, terms.settlement_type, amounts, ["held"] * len(amounts), now())
+        kind = terms.settlement_type or "escrow"
+        made = Settled(settlement.id, buyer, seller, kind, amounts, ["held"] * len(amounts), now())
         self.available[buyer] -= price
         self.held[buyer] += price
         self.settlements.append(made)

@@ -30,6 +30,16 @@ class OfferChanged(Event, frozen=True, kw_only=True):
     """`open`, `expired` or `withdrawn`."""
     valid_until: datetime
     changed_at: datetime
+    gpu_model: str = ""
+    """Of a device, the names of its GPUs with a comma between, as its miner says; empty without one."""
+    vram_mib: int = 0
+    """Of a device, its memory in MiB."""
+    region: str = ""
+    """Where its miner says that it is; empty where it says nothing."""
+    min_seconds: int = 60
+    """Of a device, the shortest time that it is rented for, in seconds."""
+    max_seconds: int = 2_592_000
+    """Of a device, the longest time that it is rented for, in seconds."""
 
     def public(self) -> Mapping[str, Any]:
         """The offer, its price and its state."""
@@ -66,6 +76,71 @@ class MarketBookingChanged(Event, frozen=True, kw_only=True):
             "state": self.state,
             "reason": self.reason,
             "money_until": self.money_until,
+        }
+
+
+class AgreedBookingChanged(Event, frozen=True, kw_only=True):
+    """The booking of an agreement was placed, refused, or ended: whoever keeps the agreement moves it on."""
+
+    kind: ClassVar[str] = "marketplace.agreed_booking_changed"
+    concerns: ClassVar[tuple[str, ...]] = ("payer", "owner")
+    agreement: str
+    booking: str | None
+    """None where it was refused."""
+    payer: str
+    owner: str
+    news: str
+    """`placed`, `refused` or `ended`."""
+    reason: str | None
+    """Why it was refused, or how the booking ended."""
+    paid_units: int = 0
+    """Once it has ended, what its payer paid in all."""
+    fee_units: int = 0
+    """The platform's part of that."""
+
+    def public(self) -> Mapping[str, Any]:
+        """The agreement, its booking, what happened, and what was paid."""
+        return {
+            "agreement": self.agreement,
+            "booking": self.booking,
+            "news": self.news,
+            "reason": self.reason,
+            "paid": money.render(self.paid_units),
+        }
+
+
+class MarketBondChanged(Event, frozen=True, kw_only=True):
+    """Something happened to a bond, or something is taken of it: its owner, and who gets that, are told."""
+
+    kind: ClassVar[str] = "marketplace.bond_changed"
+    concerns: ClassVar[tuple[str, ...]] = ("owner", "payer")
+    bond: str
+    owner: str
+    payer: str
+    """Who gets what is taken; its owner where nothing is."""
+    news: str
+    """`locked`, `leaving`, `ended`, `slash_announced`, `slash_appealed`, `slash_upheld`, `slash_dropped` or
+    `slash_paid`."""
+    state: str
+    amount: str
+    slash: str | None
+    dispute: str | None
+    """The evidence."""
+    taken: str | None
+    due_at: datetime | None
+
+    def public(self) -> Mapping[str, Any]:
+        """The bond, what happened, what is taken of it by which evidence, and when."""
+        return {
+            "bond": self.bond,
+            "owner": self.owner,
+            "news": self.news,
+            "state": self.state,
+            "amount": self.amount,
+            "slash": self.slash,
+            "dispute": self.dispute,
+            "taken": self.taken,
+            "due_at": self.due_at,
         }
 
 

@@ -11,9 +11,11 @@ from aitbc.modules.marketplace.legacy.health import LegacyHealth
 from aitbc.modules.marketplace.legacy.offers import MarketplaceController
 from aitbc.modules.marketplace.legacy.posted_orders.transactions import PostedTransactions
 from aitbc.modules.marketplace.legacy.refused import CoordinatorRefused
+from aitbc.modules.marketplace.legacy.resources import CoordinatorResources
 from aitbc.modules.marketplace.legacy.transactions import MarketTransactions
 from aitbc.modules.marketplace.models.ratings import RatingRow
 from aitbc.modules.marketplace.routes.bids import MarketBidController, MarketBookController, MarketRequestController
+from aitbc.modules.marketplace.routes.bonds import MarketBondController
 from aitbc.modules.marketplace.routes.bookings import BookingQuoteController, MarketBookingController
 from aitbc.modules.marketplace.routes.disputes import MarketDisputeController
 from aitbc.modules.marketplace.routes.offers import MarketOfferController, MarketRuleController
@@ -22,6 +24,7 @@ from aitbc.modules.marketplace.routes.search import MarketSearchController
 from aitbc.modules.marketplace.routes.terms import MarketTermsController
 from aitbc.modules.marketplace.service import MarketplaceService
 from aitbc.modules.marketplace.service.bids.bids import MarketBids
+from aitbc.modules.marketplace.service.bonds.bonds import Bonds
 from aitbc.modules.marketplace.service.bookings.bookings import MarketBookings
 from aitbc.modules.marketplace.service.disputes.disputes import MarketDisputes
 from aitbc.modules.marketplace.service.offers import Offers
@@ -30,6 +33,7 @@ from aitbc.modules.marketplace.service.rules import Rules
 from aitbc.modules.marketplace.service.search import OfferSearch
 from aitbc.modules.marketplace.service.terms import Terms
 from aitbc.modules.trading.api import TradingApi
+from aitbc.modules.trading.events import AgreementSigned
 
 module = Module(
     name="marketplace",
@@ -41,6 +45,7 @@ module = Module(
         MarketBookingController,
         MarketBidController,
         MarketBookController,
+        MarketBondController,
         MarketDisputeController,
         MarketRequestController,
         MarketOfferController,
@@ -52,6 +57,7 @@ module = Module(
     needs={"gpu": GpuApi, "trading": TradingApi},
     parts={
         "market_bookings": MarketBookings,
+        "market_bonds": Bonds,
         "market_disputes": MarketDisputes,
         "limit_bids": MarketBids,
         "market_offers": Offers,
@@ -60,7 +66,10 @@ module = Module(
         "market_terms": Terms,
         "market_ratings": Ratings,
     },
-    handles={MinerChanged: MarketplaceService.on_miners_changed},
+    handles={
+        MinerChanged: MarketplaceService.on_miners_changed,
+        AgreementSigned: MarketplaceService.on_agreements_signed,
+    },
     parameters=(pause_of("marketplace"),),
     scopes={"live": ("market:read", "market:write")},
     legacy=(
@@ -68,12 +77,13 @@ module = Module(
         ChainsRefused,
     ),
     legacy_elsewhere={"gpu": (PostedTransactions,)},
-    legacy_coordinator=(CoordinatorMarketplace, CoordinatorAnalytics, *CoordinatorRefused),
+    legacy_coordinator=(CoordinatorMarketplace, CoordinatorResources, CoordinatorAnalytics, *CoordinatorRefused),
     periodic_tasks=(
         PeriodicTask(run=MarketplaceService.expire_offers, every_seconds=30.0),
         PeriodicTask(run=MarketplaceService.keep_bookings, every_seconds=5.0),
         PeriodicTask(run=MarketplaceService.keep_bids, every_seconds=5.0),
         PeriodicTask(run=MarketplaceService.keep_disputes, every_seconds=5.0),
+        PeriodicTask(run=MarketplaceService.keep_bonds, every_seconds=5.0),
         PeriodicTask(run=MarketplaceService.expire_orders, every_seconds=60.0),
         PeriodicTask(run=MarketplaceService.reprice, every_seconds=30.0),
         PeriodicTask(run=MarketplaceService.reconcile_purchases, every_seconds=30.0),

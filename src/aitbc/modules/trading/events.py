@@ -33,6 +33,12 @@ class AgreementSigned(Event, frozen=True, kw_only=True):
     price_units: int
     settlement_type: str
     signed_at: datetime
+    market_offer: str | None = None
+    """The offer of the market that is to be booked; none for what the two sides deliver and pay by themselves."""
+    seconds: int = 0
+    """Of such an offer, for how long."""
+    starts_at: datetime | None = None
+    """From when; none for at once."""
 
     def public(self) -> Mapping[str, Any]:
         """What was agreed on, between whom, and at which price."""
@@ -126,6 +132,37 @@ class OrderChanged(Event, frozen=True, kw_only=True):
             "quantity": render(self.quantity_units),
             "filled": render(self.filled_units),
             "cost": render(self.cost_units),
+        }
+
+
+class WatchedMoved(Event, frozen=True, kw_only=True):
+    """Money moved at an address that somebody watches, or was paid to a miner that somebody watches."""
+
+    kind: ClassVar[str] = "trading.watched_moved"
+    concerns: ClassVar[tuple[str, ...]] = ("account",)
+    watch: str
+    account: str
+    """Who watches."""
+    address: str
+    label: str | None
+    transaction: str
+    transaction_kind: str
+    amount: str
+    """In `asset`; negative where it left the address."""
+    asset: str
+    at: datetime
+
+    def public(self) -> Mapping[str, Any]:
+        """Which watch, what moved, by which transaction and when."""
+        return {
+            "watch": self.watch,
+            "address": self.address,
+            "label": self.label,
+            "transaction": self.transaction,
+            "transaction_kind": self.transaction_kind,
+            "amount": self.amount,
+            "asset": self.asset,
+            "at": self.at,
         }
 
 

@@ -2,6 +2,7 @@
 
 from aitbc.kernel.module import Module, PeriodicTask
 from aitbc.modules.ai.events import AnswerSucceeded, HoldsFreed, JobClosed, JobSucceeded
+from aitbc.modules.marketplace.events import AgreedBookingChanged, OfferChanged
 from aitbc.modules.trading.api import TradingApi
 from aitbc.modules.trading.legacy.coordinator import CoordinatorChain, CoordinatorExplorer
 from aitbc.modules.trading.legacy.exchange import (
@@ -31,6 +32,7 @@ from aitbc.modules.trading.routes.trades import (
     OfferController,
     RequestController,
 )
+from aitbc.modules.trading.routes.watches import WatchController
 from aitbc.modules.trading.service import TradingService, TradingSettings
 from aitbc.modules.trading.service.assets import Assets
 from aitbc.modules.trading.service.budgets import SpendingBudgets
@@ -52,6 +54,7 @@ from aitbc.modules.trading.service.trades.negotiations import TradeNegotiations
 from aitbc.modules.trading.service.trades.offers import TradeOffers
 from aitbc.modules.trading.service.trades.requests import TradeRequests
 from aitbc.modules.trading.service.trades.settlements import TradeSettlements
+from aitbc.modules.trading.service.watches import Watches
 
 module = Module(
     name="trading",
@@ -65,6 +68,7 @@ module = Module(
         ExchangeOrderController,
         ExchangeMakerController,
         BudgetController,
+        WatchController,
         RecordController,
         ChainController,
         OfferController,
@@ -79,6 +83,8 @@ module = Module(
         JobClosed: TradingService.on_jobs_closed,
         AnswerSucceeded: TradingService.on_answers_succeeded,
         HoldsFreed: TradingService.on_holds_freed,
+        OfferChanged: TradingService.on_offers_changed,
+        AgreedBookingChanged: TradingService.on_agreed_bookings_changed,
     },
     parts={
         "ledger": Ledger,
@@ -89,6 +95,7 @@ module = Module(
         "market_makers": MarketMakers,
         "deposits": Deposits,
         "spending_budgets": SpendingBudgets,
+        "address_watches": Watches,
         "fees": Fees,
         "explorer": Explorer,
         "trade_offers": TradeOffers,
@@ -103,7 +110,15 @@ module = Module(
     },
     scopes={
         "live": (
-            *("ledger:read", "budgets:write", "chain:read", "faucet:use", "trades:read", "trades:write"),
+            *(
+                "ledger:read",
+                "budgets:write",
+                "watches:write",
+                "chain:read",
+                "faucet:use",
+                "trades:read",
+                "trades:write",
+            ),
             *("exchange:read", "exchange:write"),
         ),
         "miner": ("chain:read",),
@@ -128,6 +143,7 @@ module = Module(
         PeriodicTask(run=TradingService.anchor, every_seconds=30.0),
         PeriodicTask(run=TradingService.expire_holds, every_seconds=5.0),
         PeriodicTask(run=TradingService.end_trades, every_seconds=5.0),
+        PeriodicTask(run=TradingService.look_at_watches, every_seconds=5.0),
         PeriodicTask(run=TradingService.quote, every_seconds=5.0),
     ),
 )

@@ -13,6 +13,8 @@ PATH = {
     "batch": ("The batch.", f"batch_{ID}"),
     "booking": ("The booking.", f"book_{ID}"),
     "budget": ("The budget.", f"bdgt_{ID}"),
+    "slash": ("What is taken of a bond.", f"slsh_{ID}"),
+    "watch": ("The watch.", f"wtch_{ID}"),
     "deployment": ("The deployment.", f"dep_{ID}"),
     "delivery": ("The delivery.", f"dlv_{ID}"),
     "endpoint": ("The endpoint.", f"hook_{ID}"),

@@ -6,9 +6,8 @@ from aitbc.kernel.legacy.not_done import not_done
 
 READ, WRITE = "market:read", "market:write"
 ID = "{id:str}"
-NO_NAMES = (
-    "Nothing here belongs to an agent that only calls itself by a name; sell and buy with your account at"
-    " /v1/marketplace/offers, or call agents at /api/v1/hermes."
+NO_SENDING = (
+    "Money is not sent from wallet to wallet here: it is held for a job or a booking and paid to who did the work."
 )
 NO_CONTRACTS = "This chain runs no contracts."
 NO_LOAD_TEST = "Nobody is tested under load by a request; `aitbc top` shows what the platform does."
@@ -29,7 +28,7 @@ ADVANCED, ENHANCED = "/v1/marketplace/advanced", "/v1/marketplace/enhanced"
 GLOBAL, BRIDGED, SCORED = "/v1/global-marketplace", "/v1/global-marketplace-integration", "/v1/reputation"
 
 REFUSED: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    NO_NAMES: ((), ("/v1/marketplace/list", "/v1/marketplace/rent", "/payments/process")),
+    NO_SENDING: ((), ("/payments/process",)),
     NO_SYNC: ((), ("/v1/marketplace/sync-offers",)),
     NO_CONTRACTS: ((), ("/blockchain/contracts/execute",)),
     NO_LOAD_TEST: ((), ("/testing/load-test",)),

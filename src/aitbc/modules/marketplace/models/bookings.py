@@ -28,6 +28,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from aitbc.kernel.database.standard_tables import NO_DELETE
 from aitbc.kernel.database.unit_of_work import WireId
 from aitbc.kernel.primitives import ids, money
+from aitbc.kernel.primitives.clock import now
 from aitbc.modules.marketplace.models.tables import Base, OfferRow
 
 MOMENT = DateTime(timezone=True)
@@ -41,6 +42,8 @@ AHEAD_MS = 60_000
 """The next slice is held when so little is left of what is held."""
 GRACE = timedelta(hours=1)
 """How long a suspended booking keeps its miner."""
+NOW = timedelta(seconds=5)
+"""A start that is so near is now."""
 LATE = timedelta(minutes=15)
 """How long a reserved booking waits for its miner, and an active one for a miner that is silent."""
 NOTICE = timedelta(minutes=10)
@@ -106,6 +109,7 @@ class MarketBookingRow(Base):
         Index("bookings_account_idx", "account", "id"),
         Index("bookings_owner_idx", "owner", "id"),
         Index("bookings_open_idx", "id", postgresql_where=_OPEN),
+        Index("bookings_agreement_key", "agreement", unique=True, postgresql_where=text("agreement IS NOT NULL")),
         {"info": NO_DELETE},
     )
     id: Mapped[str] = mapped_column(WireId("book"), primary_key=True)
@@ -115,6 +119,8 @@ class MarketBookingRow(Base):
     owner: Mapped[str] = mapped_column(WireId("acct"))
     miner: Mapped[str] = mapped_column(WireId("mnr"))
     label: Mapped[str | None] = mapped_column(Text)
+    agreement: Mapped[str | None] = mapped_column(Text)
+    """The agreement of a trade by which it was placed; none where its payer booked an offer."""
     price_units: Mapped[int] = mapped_column(BigInteger)
     """For an hour: as it was when it was booked, or as its payer agreed to since."""
     proposed_units: Mapped[int | None] = mapped_column(BigInteger)
@@ -167,6 +173,41 @@ class SliceRow(Base):
     fee_units: Mapped[int | None] = mapped_column(BigInteger)
     """The platform's part of what was paid; none before it is, and where it was paid before this was kept."""
     transaction: Mapped[str | None] = mapped_column(WireId("txn"))
+
+
+def new_booking(
+    booking: str, offer: OfferRow, *, payer: str, price_units: int, starts_at: datetime, seconds: int
+) -> MarketBookingRow:
+    """A booking of an offer before anything is held for it: its times are what it is kept for."""
+    return MarketBookingRow(
+        id=booking,
+        offer=offer.id,
+        account=payer,
+        owner=offer.account,
+        miner=offer.miner,
+        label=None,
+        agreement=None,
+        price_units=price_units,
+        proposed_units=None,
+        state=BookingState.PLACED,
+        reason=None,
+        starts_at=starts_at,
+        ends_at=starts_at + timedelta(seconds=seconds),
+        interruptible=offer.interruptible,
+        interrupt_at=None,
+        idle_seconds=None,
+        busy_at=None,
+        suspended_at=None,
+        slices=0,
+        held_ms=0,
+        used_ms=0,
+        paid_units=0,
+        warned=0,
+        money_until=None,
+        created_at=now(),
+        began_at=None,
+        ended_at=None,
+    )
 
 
 def next_millis(row: MarketBookingRow, at: datetime) -> int:

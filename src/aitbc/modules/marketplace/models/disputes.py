@@ -121,6 +121,11 @@ def owed(row: DisputeRow, share_basis_points: int) -> int:
     return min(row.held_units, row.due_units * share_basis_points // ALL)
 
 
+def short_of(row: DisputeRow) -> int:
+    """What was decided to go back beyond what could be set aside of the owner's money."""
+    return max(0, row.due_units * (row.share_basis_points or 0) // ALL - row.owed_units)
+
+
 def fee_of(row: DisputeRow, owed_units: int) -> int:
     """The platform's fee that goes back with it."""
     return row.fee_units * owed_units // row.due_units

@@ -80,4 +80,9 @@ def offer_changed(row: OfferRow) -> OfferChanged:
         state=row.state,
         valid_until=row.valid_until,
         changed_at=row.changed_at,
+        gpu_model=row.gpu_model,
+        vram_mib=row.vram_mib,
+        region=row.region,
+        min_seconds=row.min_seconds,
+        max_seconds=row.max_seconds,
     )

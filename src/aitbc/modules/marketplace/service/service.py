@@ -6,6 +6,7 @@
     Ratings ────► trading, PaidBookings ─► gpu: who paid whom
     MarketBookings ─► BookingKeeper ─► gpu: gives miners to accounts; Slices ─► trading: hold and pay
     MarketBids ─► BidKeeper ─► trading: holds and returns; BookingKeeper: begins what was traded
+    Bonds, BondKeeper ─► trading: hold, and give to whom a dispute says
     MarketDisputes ─► PaidBookings; DisputeKeeper ─► trading: sets aside, and gives back
     OfferSearch   reads what the others have written
     PostedOrders ─► the engine of MarketBids: what older clients of the GPU service offer and bid
@@ -23,6 +24,9 @@ from aitbc.modules.gpu.events import MinerChanged
 from aitbc.modules.marketplace.api import MarketOffer
 from aitbc.modules.marketplace.service.bids.bids import MarketBids
 from aitbc.modules.marketplace.service.bids.keeper import BidKeeper
+from aitbc.modules.marketplace.service.bonds.bonds import Bonds
+from aitbc.modules.marketplace.service.bonds.keeper import BondKeeper
+from aitbc.modules.marketplace.service.bookings.agreed import place_agreed
 from aitbc.modules.marketplace.service.bookings.bookings import MarketBookings
 from aitbc.modules.marketplace.service.bookings.keeper import BookingKeeper
 from aitbc.modules.marketplace.service.bookings.slices import Slices
@@ -40,6 +44,7 @@ from aitbc.modules.marketplace.service.rules import Rules
 from aitbc.modules.marketplace.service.search import OfferSearch
 from aitbc.modules.marketplace.service.terms import Terms
 from aitbc.modules.trading.api import TradingApi
+from aitbc.modules.trading.events import AgreementSigned
 
 
 class MarketplaceService:
@@ -61,6 +66,8 @@ class MarketplaceService:
         self.market_terms = Terms(db)
         self.bid_keeper = BidKeeper(db, trading, self.booking_keeper)
         self.limit_bids = MarketBids(db, trading, self.bid_keeper)
+        self.bond_keeper = BondKeeper(db, trading)
+        self.market_bonds = Bonds(db, self.bond_keeper)
         self.dispute_keeper = DisputeKeeper(db, trading)
         self.market_disputes = MarketDisputes(db, trading, paid_bookings, self.dispute_keeper)
         # What the older marketplace keeps beside them
@@ -80,6 +87,10 @@ class MarketplaceService:
     async def on_miners_changed(self, uow: UnitOfWork, events: Sequence[MinerChanged]) -> None:
         """Keep what is known of miners, and bring their offers up to it."""
         await self.miner_facts.apply(uow, events)
+
+    async def on_agreements_signed(self, uow: UnitOfWork, events: Sequence[AgreementSigned]) -> None:
+        """Place the bookings that were agreed on, or say why not."""
+        await place_agreed(uow, events)
 
     # Periodic tasks
 
@@ -102,6 +113,10 @@ class MarketplaceService:
     async def keep_disputes(self) -> None:
         """Set money aside for disputes, end those whose time is over, and move what was decided."""
         await self.dispute_keeper.keep()
+
+    async def keep_bonds(self) -> None:
+        """Lock bonds, take what is due of them, and give back those that leave."""
+        await self.bond_keeper.keep()
 
     async def keep_bids(self) -> None:
         """Let offers meet resting bids, end those whose time is over, and return what is not needed."""

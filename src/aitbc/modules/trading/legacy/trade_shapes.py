@@ -137,7 +137,11 @@ class AgreementBody(Struct, frozen=True, kw_only=True):
             raise invalid("/payment_schedule", SCHEDULE) from error
         if self.settlement_type == "milestone" and not named:
             raise invalid("/payment_schedule", SCHEDULE)
-        return TradeTerms(id=self.agreement_id, settlement_type=self.settlement_type, milestones=named)
+        return TradeTerms(
+            id=self.agreement_id,
+            settlement_type=None if self.settlement_type == "escrow" else self.settlement_type,
+            milestones=named,
+        )
 
 
 class SettlementBody(Struct, frozen=True, kw_only=True):

@@ -131,8 +131,9 @@ class AcceptTradeMatch(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """How the agreement will be paid."""
 
     settlement_type: SettlementType | None = None
-    """At once (`immediate`, 1 % fee), on delivery (`escrow`, 2 %), by milestones (`milestone`, 2.5 %) or by time
-    (`subscription`, 1.5 %); left out, by time or milestones where periods or some are named, else on delivery."""
+    """At once (`immediate`, 1 % fee), on delivery (`escrow`, 2 %), by milestones (`milestone`, 2.5 %), by time
+    (`subscription`, 1.5 %) or, of an offer of the market and of no other, by the second of its booking (`metered`);
+    left out, by time or milestones where periods or some are named, by its booking, or else on delivery."""
     milestones: Milestones = []
     """For `milestone` only: what is delivered and paid one by one."""
     periods: Annotated[int, Meta(ge=2, le=20)] | None = None
@@ -149,7 +150,7 @@ class AcceptTradeMatch(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             if self.milestones or self.settlement_type not in (None, "subscription"):
                 raise PeriodsDoNotFit
             return TradeTerms.subscription(self.periods, self.period_hours)
-        settlement_type = self.settlement_type or ("milestone" if self.milestones else "escrow")
+        settlement_type = self.settlement_type or ("milestone" if self.milestones else None)
         return TradeTerms(settlement_type=settlement_type, milestones=tuple(self.milestones))
 
 

@@ -5,10 +5,11 @@ from datetime import datetime
 
 from prometheus_client import Metric
 
-from aitbc.kernel.database.unit_of_work import Connection, Database
+from aitbc.kernel.database.unit_of_work import Connection, Database, UnitOfWork
 from aitbc.kernel.events.relay import set_based
 from aitbc.kernel.platform import Platform
 from aitbc.modules.ai.events import AnswerSucceeded, HoldsFreed, JobClosed, JobSucceeded
+from aitbc.modules.marketplace.events import AgreedBookingChanged, OfferChanged
 from aitbc.modules.trading.api import (
     Balance,
     DeviceEarnings,
@@ -54,12 +55,14 @@ from aitbc.modules.trading.service.trades.agreements import TradeAgreements
 from aitbc.modules.trading.service.trades.analytics import TradeFigures
 from aitbc.modules.trading.service.trades.disputes import TradeDisputes
 from aitbc.modules.trading.service.trades.feedback import TradeFeedbacks
+from aitbc.modules.trading.service.trades.market import follow_bookings, take_offers
 from aitbc.modules.trading.service.trades.matches import TradeMatcher
 from aitbc.modules.trading.service.trades.negotiations import TradeNegotiations
 from aitbc.modules.trading.service.trades.offers import TradeOffers
 from aitbc.modules.trading.service.trades.requests import TradeRequests
 from aitbc.modules.trading.service.trades.settlements import TradeSettlements
 from aitbc.modules.trading.service.transfers import Transfers
+from aitbc.modules.trading.service.watches import Watches
 
 
 class TradingService:
@@ -81,6 +84,7 @@ class TradingService:
         self.market_makers = MarketMakers(db, self.exchange_orders)
         self.deposits = Deposits(db, platform.identity, self.settings, platform.parameters)
         self.blocks = Blocks(db, platform.node_key)
+        self.address_watches = Watches(db)
         self.anchors = Anchors(db, self.settings, platform)
         self.explorer = Explorer(db, self.blocks)
         self.trade_offers = TradeOffers(db, platform.parameters)
@@ -207,6 +211,14 @@ class TradingService:
         """Return the holds that verification did not use."""
         await self.ledger.free_rest(connection, events)
 
+    async def on_offers_changed(self, uow: UnitOfWork, events: Sequence[OfferChanged]) -> None:
+        """Let requests be matched with what is on the market."""
+        await take_offers(uow, events)
+
+    async def on_agreed_bookings_changed(self, uow: UnitOfWork, events: Sequence[AgreedBookingChanged]) -> None:
+        """Move agreements on with their bookings."""
+        await follow_bookings(uow, events)
+
     # Periodic tasks
 
     async def seal(self) -> None:
@@ -220,6 +232,10 @@ class TradingService:
     async def expire_holds(self) -> None:
         """Return the holds whose deadline has passed."""
         await self.ledger.expire_holds()
+
+    async def look_at_watches(self) -> None:
+        """Tell what moved at addresses that somebody watches."""
+        await self.address_watches.look()
 
     async def quote(self) -> None:
         """Let the market makers that run bring their quotes up to date."""

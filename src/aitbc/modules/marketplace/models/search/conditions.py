@@ -6,9 +6,10 @@ from difflib import get_close_matches
 from typing import Any as Anything
 
 from msgspec import Struct
-from sqlalchemy import ColumnElement, and_, false, func, not_, or_, true
+from sqlalchemy import ColumnElement, and_, exists, false, func, not_, or_, true
 
 from aitbc.kernel.primitives import ids
+from aitbc.modules.marketplace.models.bonds import BondRow
 from aitbc.modules.marketplace.models.search import grammar, values
 from aitbc.modules.marketplace.models.search.grammar import Comparison, Node, Not
 from aitbc.modules.marketplace.models.search.values import GpuSpec, SearchInvalid
@@ -42,6 +43,7 @@ def _id(prefix: str) -> Callable[[str], str]:
     return read
 
 
+bonded = exists().where(BondRow.account == OfferRow.account, BondRow.state == "locked")
 FIELDS: Mapping[str, Field] = {
     "price": Field(OfferRow.price_units, values.price, about="AITBC for one unit or one hour: 0.8, 0.02/1k"),
     "vram": Field(OfferRow.vram_mib, values.size, about="the memory of one GPU: 80GB, 24GiB"),
@@ -54,6 +56,7 @@ FIELDS: Mapping[str, Field] = {
     "verified": Field(
         OfferRow.source != "claimed", values.truth, False, about="true where hardware is not only claimed"
     ),
+    "bonded": Field(bonded, values.truth, False, about="true where its owner has locked a bond"),
     "interruptible": Field(OfferRow.interruptible, values.truth, False, about="true or false"),
     "available": Field(OfferRow.capacity - OfferRow.taken, values.whole, about="how many can be had now"),
     "rating": Field(OfferRow.rating_milli, values.stars, about="of the miner, by payers of its work: 4.5"),

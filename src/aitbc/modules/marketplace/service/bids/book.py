@@ -23,7 +23,7 @@ from aitbc.modules.marketplace.models.bids import (
     first_ms,
     order_of,
 )
-from aitbc.modules.marketplace.models.bookings import HOUR_MS, BookingState, MarketBookingRow, SliceRow
+from aitbc.modules.marketplace.models.bookings import HOUR_MS, MarketBookingRow, SliceRow, new_booking
 from aitbc.modules.marketplace.models.engine import Ask, BookEvent, Engine, Outcome, Trade, event_text
 from aitbc.modules.marketplace.models.search.conditions import condition
 from aitbc.modules.marketplace.models.search.grammar import fields_of, parse
@@ -201,32 +201,8 @@ async def _book(uow: UnitOfWork, trade: Trade) -> None:
 
 
 def _booking(row: BidRow, part: BidPartRow, offer: OfferRow, price_units: int) -> MarketBookingRow:
-    at = now()
-    return MarketBookingRow(
-        id=part.booking,
-        offer=offer.id,
-        account=row.account,
-        owner=offer.account,
-        miner=offer.miner,
-        label=row.label,
-        price_units=price_units,
-        proposed_units=None,
-        state=BookingState.PLACED,
-        reason=None,
-        starts_at=at,
-        ends_at=at + timedelta(seconds=row.seconds),
-        interruptible=offer.interruptible,
-        interrupt_at=None,
-        idle_seconds=None,
-        busy_at=None,
-        suspended_at=None,
-        slices=1,
-        held_ms=first_ms(row.seconds),
-        used_ms=0,
-        paid_units=0,
-        warned=0,
-        money_until=None,
-        created_at=at,
-        began_at=None,
-        ended_at=None,
+    made = new_booking(
+        part.booking, offer, payer=row.account, price_units=price_units, starts_at=now(), seconds=row.seconds
     )
+    made.label, made.slices, made.held_ms = row.label, 1, first_ms(row.seconds)
+    return made

@@ -25,18 +25,19 @@ from aitbc.modules.marketplace.models.booking_views import (
 from aitbc.modules.marketplace.models.bookings import (
     MILLISECOND,
     NOTICE,
+    NOW,
     REFUND_RULE,
     SLICE_MS,
     BookingState,
     MarketBookingRow,
     lasts_until,
+    new_booking,
 )
 from aitbc.modules.marketplace.models.tables import OfferRow
 from aitbc.modules.marketplace.service.bookings.keeper import BookingKeeper
 from aitbc.modules.marketplace.service.bookings.rows import (
     MarketBookingNotFound,
     MarketBookingOver,
-    move,
     seen_by,
     tell,
 )
@@ -44,14 +45,12 @@ from aitbc.modules.marketplace.service.bookings.slices import Slices
 from aitbc.modules.marketplace.service.commands import MarketOfferNotOpen
 from aitbc.modules.marketplace.service.offer_rows import lock_miner
 from aitbc.modules.marketplace.service.terms import require_admitted
-from aitbc.modules.trading.api import InsufficientFunds, TradingApi
+from aitbc.modules.trading.api import TradingApi
 
 OPEN_MAX = 1_000
 """How many open bookings an account may have."""
 RESERVED_MAX = timedelta(days=30)
 """How far ahead a booking may start."""
-NOW = timedelta(seconds=5)
-"""A start that is so near is now."""
 OVER = (BookingState.ENDING, BookingState.ENDED)
 
 
@@ -165,23 +164,10 @@ class MarketBookings:
         booking = await self._place(who, command, once)
         row = await self._keeper.read(booking)
         if row.state == BookingState.PLACED:
-            if not row.held_ms and not await self._slices.hold_next(booking, min(SLICE_MS, _length_ms(row))):
-                await self._keeper.end(booking, "no_funds")
-                raise InsufficientFunds(needed=money.render(money.for_time(row.price_units, SLICE_MS)))
-            row = await self._keeper.read(booking)
-            if row.starts_at > now() + NOW:
-                await self._reserve(booking)
-            else:
-                await self._keeper.begin(row)
-            row = await self._keeper.read(booking)
+            row = await self._keeper.open(row)
         if row.state in OVER and row.began_at is None:
             raise MarketBookingOver("This booking did not begin; nothing was paid.")
         return booking_view(row)
-
-    @retrying
-    async def _reserve(self, booking: str) -> None:
-        async with self._database.unit_of_work() as uow:
-            await move(uow, booking, BookingState.PLACED, BookingState.RESERVED, news="reserved")
 
     @retrying
     async def _place(self, who: Principal, command: BookOffer, once: IdempotencyKey) -> str:
@@ -325,34 +311,16 @@ async def _bookable(uow: UnitOfWork, command: BookOffer) -> OfferRow:
 def _new(who: Principal, offer: OfferRow, command: BookOffer) -> MarketBookingRow:
     at = now()
     starts = max(at, command.starts_at or at)
-    return MarketBookingRow(
-        id=ids.new_id("book"),
-        offer=offer.id,
-        account=who.account,
-        owner=offer.account,
-        miner=offer.miner,
-        label=command.label,
+    row = new_booking(
+        ids.new_id("book"),
+        offer,
+        payer=who.account,
         price_units=offer.price_units,
-        proposed_units=None,
-        state=BookingState.PLACED,
-        reason=None,
         starts_at=starts,
-        ends_at=starts + timedelta(seconds=command.seconds),
-        interruptible=offer.interruptible,
-        interrupt_at=None,
-        idle_seconds=command.idle_seconds,
-        busy_at=None,
-        suspended_at=None,
-        slices=0,
-        held_ms=0,
-        used_ms=0,
-        paid_units=0,
-        warned=0,
-        money_until=None,
-        created_at=at,
-        began_at=None,
-        ended_at=None,
+        seconds=command.seconds,
     )
+    row.label, row.idle_seconds, row.created_at = command.label, command.idle_seconds, at
+    return row
 
 
 def _length_ms(row: MarketBookingRow) -> int:

@@ -11,6 +11,7 @@ from sqlalchemy import select
 
 from aitbc.kernel.database.retry import retrying
 from aitbc.kernel.database.unit_of_work import Database
+from aitbc.kernel.primitives import money
 from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.errors import AppError
 from aitbc.modules.gpu.api import GpuApi, MinerInUse, MinerNotFound, MinerNotThere, MinerUse, UseMiner, UseNotFound
@@ -19,8 +20,10 @@ from aitbc.modules.marketplace.models.bookings import (
     GRACE,
     LATE,
     MILLISECOND,
+    NOW,
     PLACING,
     RUNS,
+    SLICE_MS,
     BookingState,
     MarketBookingRow,
     affordable_ms,
@@ -31,7 +34,7 @@ from aitbc.modules.marketplace.models.bookings import (
 )
 from aitbc.modules.marketplace.service.bookings.rows import locked, move, tell
 from aitbc.modules.marketplace.service.bookings.slices import Slices
-from aitbc.modules.trading.api import TradingApi
+from aitbc.modules.trading.api import InsufficientFunds, TradingApi
 
 PAGE = 200
 DRIFT = timedelta(seconds=1)
@@ -71,7 +74,9 @@ class BookingKeeper:
         row = await self.read(booking)
         match BookingState(row.state):
             case BookingState.PLACED:
-                if now() > row.created_at + PLACING:
+                if row.agreement is not None:  # nobody waits for it: it is begun here
+                    await self.open(row)
+                elif now() > row.created_at + PLACING:
                     await self.end(booking, "not_begun")
             case BookingState.RESERVED:
                 if now() >= row.starts_at:
@@ -85,6 +90,22 @@ class BookingKeeper:
         """A booking as it is now."""
         async with self._database.reading() as session:
             return await session.get_one(MarketBookingRow, booking)
+
+    async def open(self, row: MarketBookingRow) -> MarketBookingRow:
+        """Hold the first slice of a placed booking, and begin it, or let it wait for its start.
+
+        Raises `InsufficientFunds`, and `MinerInUse`, `MinerNotThere`, `MinerNotFound` for one that was to begin now.
+        """
+        first = min(SLICE_MS, (row.ends_at - row.starts_at) // MILLISECOND)
+        if not row.held_ms and not await self._slices.hold_next(row.id, first):
+            await self.end(row.id, "no_funds")
+            raise InsufficientFunds(needed=money.render(money.for_time(row.price_units, first)))
+        row = await self.read(row.id)
+        if row.starts_at > now() + NOW:
+            await self._move(row, BookingState.RESERVED, "reserved")
+        else:
+            await self.begin(row)
+        return await self.read(row.id)
 
     async def begin(self, row: MarketBookingRow) -> None:
         """Give a booking its miner. Where that cannot be had, it waits, or ends if it was to begin now.

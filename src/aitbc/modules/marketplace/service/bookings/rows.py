@@ -3,13 +3,14 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import update
+from sqlalchemy import select, update
 
+from aitbc.kernel.database.totals import total
 from aitbc.kernel.database.unit_of_work import UnitOfWork
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives.errors import Conflict, NotFound
-from aitbc.modules.marketplace.events import MarketBookingChanged
-from aitbc.modules.marketplace.models.bookings import MOVES, RUNS, BookingState, MarketBookingRow
+from aitbc.modules.marketplace.events import AgreedBookingChanged, MarketBookingChanged
+from aitbc.modules.marketplace.models.bookings import MOVES, RUNS, BookingState, MarketBookingRow, SliceRow
 from aitbc.modules.marketplace.models.tables import OfferRow
 
 
@@ -56,7 +57,23 @@ async def move(
         setattr(row, name, value)
     tell(uow, row, news)
     await uow.session.flush()
+    if after == BookingState.ENDED and row.agreement is not None:
+        uow.publish(await _agreed_ended(uow, row, row.agreement))
     return row
+
+
+async def _agreed_ended(uow: UnitOfWork, row: MarketBookingRow, agreement: str) -> AgreedBookingChanged:
+    fees = select(total(SliceRow.fee_units)).where(SliceRow.booking == row.id)
+    return AgreedBookingChanged(
+        agreement=agreement,
+        booking=row.id,
+        payer=row.account,
+        owner=row.owner,
+        news="ended",
+        reason=row.reason,
+        paid_units=row.paid_units,
+        fee_units=(await uow.session.scalar(fees)) or 0,
+    )
 
 
 def tell(uow: UnitOfWork, row: MarketBookingRow, news: str, until: datetime | None = None) -> None:

@@ -13,7 +13,15 @@ from aitbc.kernel.database.unit_of_work import Database
 from aitbc.kernel.primitives import ids
 from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.errors import AppError
-from aitbc.modules.marketplace.models.disputes import HELD_AFTER, DisputeRow, DisputeState, default_share, fee_of
+from aitbc.modules.marketplace.models.disputes import (
+    HELD_AFTER,
+    DisputeRow,
+    DisputeState,
+    default_share,
+    fee_of,
+    short_of,
+)
+from aitbc.modules.marketplace.service.bonds.rows import announce
 from aitbc.modules.marketplace.service.disputes.rows import decide, lock_dispute, move, said_in
 from aitbc.modules.trading.api import (
     HoldNotFound,
@@ -159,7 +167,8 @@ class DisputeKeeper:
         row = await self.read(dispute)
         if row.state != DisputeState.DECIDING:
             return
-        owed = 0 if await self._is_corrected(row) else row.owed_units
+        corrected = await self._is_corrected(row)
+        owed = 0 if corrected else row.owed_units
         transaction, refunded = None, 0
         if owed:
             command = PayRefund(
@@ -179,7 +188,7 @@ class DisputeKeeper:
                 log.warning("dispute_unpaid", dispute=dispute, reason=refusal.message)
         elif row.held_units or row.asked_units:
             await self._return(row.hold)
-        await self._close(dispute, transaction, refunded)
+        await self._close(dispute, transaction, refunded, corrected=corrected)
 
     async def _is_corrected(self, row: DisputeRow) -> bool:
         """Whether the operator gave all of it back by a correction of the ledger meanwhile."""
@@ -188,12 +197,14 @@ class DisputeKeeper:
         return any(one.is_corrected for one in await self._trading.parties([row.subject]))
 
     @retrying
-    async def _close(self, dispute: str, transaction: str | None, refunded: int) -> None:
+    async def _close(self, dispute: str, transaction: str | None, refunded: int, *, corrected: bool) -> None:
         async with self._database.unit_of_work() as uow:
             row = await lock_dispute(uow, dispute)
             if row.state == DisputeState.DECIDING:
                 row.refunded_units, row.transaction = refunded, transaction
                 move(uow, row, DisputeState.CLOSED, "closed", closed_at=now(), asked_units=None)
+                if (short := short_of(row)) and not corrected:
+                    await announce(uow, row, short)
 
     async def _return(self, hold: str) -> None:
         with suppress(HoldNotFound, HoldNotOpen):

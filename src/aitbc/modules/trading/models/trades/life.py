@@ -53,6 +53,8 @@ REQUEST_LASTS_MAX = timedelta(days=90)
 MATCH_LASTS = timedelta(hours=24)
 AGREEMENT_WAITS = timedelta(hours=24)
 """How long an agreement waits for its settlement."""
+BOOKING_WAITS = timedelta(days=7)
+"""How long one about an offer of the market waits for word of its booking: longer than placing it may take."""
 DELIVERY_LASTS = timedelta(hours=168)
 """What is not delivered so long after the money was set aside is refunded."""
 DISPUTE_LASTS = timedelta(days=7)

@@ -15,6 +15,7 @@ from aitbc.modules.trading.models.trades.tables import (
     TradeRequestRow,
     TradeSettlementRow,
 )
+from aitbc.modules.trading.models.trades.values import METERED
 from aitbc.modules.trading.models.trades.views import (
     MatchParts,
     Milestone,
@@ -50,6 +51,7 @@ def offer_view(row: TradeOfferRow) -> TradeOffer:
         state=row.state,
         created_at=row.created_at,
         valid_until=row.valid_until,
+        market_offer=row.market_offer,
     )
 
 
@@ -97,13 +99,13 @@ def match_view(row: TradeMatchRow) -> TradeMatch:
     )
 
 
-def preview_view(offer: TradeOfferRow, score: float, parts: dict[str, float]) -> TradeMatchPreview:
+def preview_view(offer: TradeOfferRow, price_units: int, score: float, parts: dict[str, float]) -> TradeMatchPreview:
     """An offer that would be matched."""
     return TradeMatchPreview(
         offer=offer.id,
         seller=offer.seller,
         title=offer.title,
-        price=render(offer.price_units),
+        price=render(price_units),
         score=score,
         parts=MatchParts(**parts),
     )
@@ -128,6 +130,9 @@ def agreement_view(row: TradeAgreementRow) -> TradeAgreement:
         signed_at=row.signed_at,
         settle_by=row.settle_by,
         ended_at=row.ended_at,
+        market_offer=row.market_offer,
+        booking=row.booking,
+        reason=row.reason,
     )
 
 
@@ -180,7 +185,7 @@ def settlement_view(
         seller=row.seller,
         settlement_type=row.settlement_type,
         total=render(row.total_units),
-        fee_basis_points=TERMS[row.settlement_type].fee_basis_points,
+        fee_basis_points=_fee_rate(row),
         fee=render(row.fee_units),
         net=render(row.net_units),
         refunded=render(row.refunded_units),
@@ -195,6 +200,14 @@ def settlement_view(
         started_at=row.started_at,
         ended_at=row.ended_at,
     )
+
+
+def _fee_rate(row: TradeSettlementRow) -> int:
+    """The fee in basis points; of one that its booking paid, as it was."""
+    if row.settlement_type != METERED:
+        return TERMS[row.settlement_type].fee_basis_points
+    paid = row.fee_units + row.net_units
+    return row.fee_units * 10_000 // paid if paid else 0
 
 
 def feedback_view(row: TradeFeedbackRow) -> TradeFeedback:

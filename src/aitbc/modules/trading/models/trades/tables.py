@@ -51,9 +51,24 @@ class TradeOfferRow(Base):
     state: Mapped[str] = mapped_column(Text)
     created_at: Mapped[datetime] = mapped_column(MOMENT)
     valid_until: Mapped[datetime] = mapped_column(MOMENT)
+    market_offer: Mapped[str | None] = mapped_column(WireId("offer"))
+    """The offer of the market that this one tells of; its price is for an hour. None for one that its seller made."""
+    market_version: Mapped[int | None] = mapped_column(BigInteger)
+    """That of the event by which it was last told."""
+    min_seconds: Mapped[int | None] = mapped_column(Integer)
+    max_seconds: Mapped[int | None] = mapped_column(Integer)
+    """Of an offer of the market: for how long it is rented, at least and at most."""
 
     __table_args__ = (
         CheckConstraint("price_units > 0", name="price"),
+        CheckConstraint(
+            "(market_offer IS NULL) = (market_version IS NULL) AND (market_offer IS NULL) = (min_seconds IS NULL) AND "
+            "(market_offer IS NULL) = (max_seconds IS NULL)",
+            name="market",
+        ),
+        Index(
+            "trade_offers_market_key", "market_offer", unique=True, postgresql_where=text("market_offer IS NOT NULL")
+        ),
         CheckConstraint("taken BETWEEN 0 AND capacity", name="taken"),
         CheckConstraint("state IN ('open', 'closed')", name="state"),
         CheckConstraint(f"trade_type IN {TRADE_TYPES}", name="trade_type"),
@@ -191,6 +206,11 @@ class TradeAgreementRow(Base):
     """JSON: names and shares."""
     period_hours: Mapped[int | None] = mapped_column(SmallInteger)
     """For a subscription: how long one of its periods is."""
+    market_offer: Mapped[str | None] = mapped_column(WireId("offer"))
+    """What is to be booked; none for what the two sides deliver and pay by themselves."""
+    booking: Mapped[str | None] = mapped_column(WireId("book"))
+    reason: Mapped[str | None] = mapped_column(Text)
+    """Why its booking was refused, or how it ended."""
     state: Mapped[str] = mapped_column(Text)
     signed_at: Mapped[datetime] = mapped_column(MOMENT)
     settle_by: Mapped[datetime] = mapped_column(MOMENT)
@@ -202,6 +222,7 @@ class TradeAgreementRow(Base):
         CheckConstraint(f"state IN {ALL_STATES}", name="state"),
         CheckConstraint(f"settlement_type IN {SETTLEMENT_TYPES}", name="settlement_type"),
         CheckConstraint("(settlement_type = 'subscription') = (period_hours IS NOT NULL)", name="period_hours"),
+        CheckConstraint("(settlement_type = 'metered') = (market_offer IS NOT NULL)", name="market"),
         Index("trade_agreements_buyer_idx", "buyer", "signed_at", "id"),
         Index("trade_agreements_seller_idx", "seller", "signed_at", "id"),
         Index("trade_agreements_settle_by_idx", "settle_by", postgresql_where=text("state = 'agreed'")),

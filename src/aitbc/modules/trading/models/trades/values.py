@@ -20,8 +20,10 @@ TradeType = Literal[
 SERVICE_LEVELS = ("basic", "standard", "premium")
 ServiceLevel = Literal["basic", "standard", "premium"]
 Urgency = Literal["low", "normal", "high", "urgent"]
-SETTLEMENT_TYPES = ("immediate", "escrow", "milestone", "subscription")
-SettlementType = Literal["immediate", "escrow", "milestone", "subscription"]
+METERED = "metered"
+"""Paid by the second, by the booking that the market places: for offers of the market, and for nothing else."""
+SETTLEMENT_TYPES = ("immediate", "escrow", "milestone", "subscription", METERED)
+SettlementType = Literal["immediate", "escrow", "milestone", "subscription", "metered"]
 Strategy = Literal["aggressive", "balanced", "cooperative"]
 
 Figure = Annotated[float, Meta(ge=-1e15, le=1e15)]

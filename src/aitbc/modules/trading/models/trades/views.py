@@ -32,7 +32,7 @@ class TradeOffer(Struct, frozen=True, kw_only=True):
     description: str
     """What else there is to say; may be empty. For example `Quiet at night.`."""
     price: str
-    """For one agreement, in AITBC. For example `12.5`."""
+    """For one agreement, in AITBC; of an offer of the market, for an hour. For example `12.5`."""
     specifications: dict[str, SpecValue]
     """What it is like, by name. For example `{"vram_gb": 80}`."""
     regions: tuple[str, ...]
@@ -53,6 +53,9 @@ class TradeOffer(Struct, frozen=True, kw_only=True):
     """When it was made."""
     valid_until: datetime
     """Until when it can be matched and taken."""
+    market_offer: str | None = None
+    """The offer of the market that it stands for; null for one that its seller made here.
+    For example `offer_01k0000000000000000000000a`."""
 
 
 class TradeRequest(Struct, frozen=True, kw_only=True):
@@ -262,9 +265,16 @@ class TradeAgreement(Struct, frozen=True, kw_only=True):
     signed_at: datetime
     """When both sides had agreed."""
     settle_by: datetime
-    """When it is cancelled unless the buyer began to settle it."""
+    """When it is cancelled unless the buyer began to settle it, or its booking was placed."""
     ended_at: datetime | None
     """When it ended; null before."""
+    market_offer: str | None = None
+    """Of a `metered` one, the offer of the market that is booked; null otherwise.
+    For example `offer_01k0000000000000000000000a`."""
+    booking: str | None = None
+    """Its booking; null before the market has placed it. For example `book_01k0000000000000000000000a`."""
+    reason: str | None = None
+    """Why its booking was refused, or how it ended; null before. For example `completed`."""
 
 
 class TradePayment(Struct, frozen=True, kw_only=True):

@@ -13,7 +13,8 @@ from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives import ids
 from aitbc.kernel.primitives.clock import now
 from aitbc.modules.trading.events import AgreementSigned
-from aitbc.modules.trading.models.trades.life import AGREEMENT_WAITS, TradeState
+from aitbc.modules.trading.models.trades.life import AGREEMENT_WAITS, BOOKING_WAITS, TradeState
+from aitbc.modules.trading.models.trades.metered import wanted_seconds
 from aitbc.modules.trading.models.trades.shapes import agreement_view
 from aitbc.modules.trading.models.trades.tables import (
     TradeAgreementRow,
@@ -21,8 +22,10 @@ from aitbc.modules.trading.models.trades.tables import (
     TradeOfferRow,
     TradeRequestRow,
 )
+from aitbc.modules.trading.models.trades.values import METERED
 from aitbc.modules.trading.models.trades.views import TradeAgreement
 from aitbc.modules.trading.service.trades.commands import (
+    PaidByBooking,
     TradeAgreementNotFound,
     TradeFilter,
     TradeIdTaken,
@@ -55,12 +58,14 @@ class TradeAgreements:
     async def cancel(self, who: Principal, agreement: str, once: IdempotencyKey) -> TradeAgreement:
         """End an agreement before it is settled; either side may.
 
-        Raises `TradeAgreementNotFound`, and `TradeAgreementNotOpen` once its settlement began.
+        Raises `TradeAgreementNotFound`, `PaidByBooking`, and `TradeAgreementNotOpen` once its settlement began.
         """
         async with self._database.unit_of_work() as uow:
             if (earlier := await uow.replay(once, TradeAgreement)) is not None:
                 return earlier
             _, row = await of_trade(uow, TradeAgreementRow, agreement, who, TradeAgreementNotFound)
+            if row.settlement_type == METERED and row.state == TradeState.AGREED:
+                raise PaidByBooking
             if row.state != TradeState.CANCELLED:
                 await cancel_agreement(uow, row, now())
                 await uow.audit(who.account, who.key, "trade.cancel", row.id)
@@ -104,7 +109,10 @@ async def signed_before(uow: UnitOfWork, match: TradeMatchRow, terms: TradeTerms
     if terms.id is None:
         return None
     known = await uow.session.get(TradeAgreementRow, terms.id)
-    if known is not None and (known.match, known.settlement_type) != (match.id, terms.settlement_type):
+    if known is not None and (known.match, known.settlement_type) != (
+        match.id,
+        terms.settlement_type or known.settlement_type,
+    ):
         raise TradeIdTaken
     return known
 
@@ -119,9 +127,12 @@ async def sign(
 ) -> TradeAgreementRow:
     """Agree on a match behind the lock of its request: its offer is taken once more, all other matches close.
 
-    Raises `TradeOfferNotOpen`, and `MilestonesDoNotFit` or `PeriodsDoNotFit` where one would be worth nothing.
+    Raises `TradeOfferNotOpen`, `SettlementDoesNotFit`, and `MilestonesDoNotFit` or `PeriodsDoNotFit` where one would
+    be worth nothing.
     """
     at = now()
+    offer = await uow.session.get_one(TradeOfferRow, match.offer)
+    terms = terms.fitted(to_market=offer.market_offer is not None)
     terms.require_worth(price_units)
     takes = (
         TradeOfferRow.id == match.offer,
@@ -149,16 +160,17 @@ async def sign(
         settlement_type=terms.settlement_type,
         milestones=msgspec.json.encode(terms.milestones).decode(),
         period_hours=terms.period_hours,
+        market_offer=offer.market_offer,
         state=TradeState.AGREED,
         signed_at=at,
-        settle_by=at + AGREEMENT_WAITS,
+        settle_by=at + (AGREEMENT_WAITS if offer.market_offer is None else BOOKING_WAITS),
     )
     uow.add(agreement)
-    uow.publish(_signed(agreement))
+    uow.publish(_signed(agreement, request))
     return agreement
 
 
-def _signed(agreement: TradeAgreementRow) -> AgreementSigned:
+def _signed(agreement: TradeAgreementRow, request: TradeRequestRow) -> AgreementSigned:
     return AgreementSigned(
         agreement=agreement.id,
         request=agreement.request,
@@ -169,4 +181,7 @@ def _signed(agreement: TradeAgreementRow) -> AgreementSigned:
         price_units=agreement.price_units,
         settlement_type=agreement.settlement_type,
         signed_at=agreement.signed_at,
+        market_offer=agreement.market_offer,
+        seconds=0 if agreement.market_offer is None else wanted_seconds(request),
+        starts_at=None if agreement.market_offer is None else request.starts_at,
     )

@@ -2,13 +2,15 @@
 
 from datetime import datetime
 
+import msgspec
 from msgspec import Struct
 
 from aitbc.kernel.primitives.errors import Conflict, Forbidden, Invalid, NotFound, TooMany
 from aitbc.kernel.primitives.money import split
-from aitbc.modules.trading.models.trades.values import SpecValue
+from aitbc.modules.trading.models.trades.values import METERED, SpecValue
 from aitbc.modules.trading.models.trades.views import Milestone
 
+ESCROW = "escrow"
 PAID_IN_PARTS = ("milestone", "subscription")
 
 
@@ -144,6 +146,24 @@ class MilestonesDoNotFit(Invalid):
     code = "trade_milestones_do_not_fit"
 
 
+class SettlementDoesNotFit(Invalid):
+    """An offer of the market is paid by the second by its booking (`metered`), and nothing else is."""
+
+    code = "trade_settlement_does_not_fit"
+
+
+class PaidByBooking(Conflict):
+    """This agreement is kept and paid by its booking: give that back, or dispute that."""
+
+    code = "trade_paid_by_booking"
+
+
+class TradeOfferOfMarket(Conflict):
+    """This offer stands for one of the market: withdraw that."""
+
+    code = "trade_offer_of_market"
+
+
 class PeriodsDoNotFit(Invalid):
     """A subscription names 2 to 20 periods and the hours of one, each period worth something; others name neither."""
 
@@ -205,11 +225,18 @@ class TradeTerms(Struct, frozen=True, kw_only=True):
 
     id: str | None = None
     """Of the agreement, chosen by a client of the legacy dialect; none for one of ours."""
-    settlement_type: str = "escrow"
+    settlement_type: str | None = None
+    """None for what fits the offer: on delivery, or of an offer of the market by the second."""
     milestones: tuple[Milestone, ...] = ()
     """What is paid one by one; the periods of a subscription."""
     period_hours: int | None = None
     """How long a period of a subscription is."""
+
+    def fitted(self, *, to_market: bool) -> "TradeTerms":
+        """These terms for an offer of the market, or for another one. Raises `SettlementDoesNotFit`."""
+        if to_market != (self.settlement_type == METERED) and not (to_market and self.settlement_type is None):
+            raise SettlementDoesNotFit
+        return msgspec.structs.replace(self, settlement_type=self.settlement_type or (METERED if to_market else ESCROW))
 
     @classmethod
     def subscription(cls, periods: int, period_hours: int, name: str | None = None) -> "TradeTerms":

@@ -5,7 +5,7 @@ from datetime import datetime
 from functools import partial
 
 import msgspec
-from sqlalchemy import Select, func, select
+from sqlalchemy import Select, and_, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from aitbc.kernel.database.idempotency import IdempotencyKey
@@ -16,6 +16,7 @@ from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives import ids
 from aitbc.kernel.primitives.clock import now
 from aitbc.modules.trading.models.trades.life import MATCH_LASTS, UNDECIDED, TradeState
+from aitbc.modules.trading.models.trades.metered import price_of, wanted_seconds
 from aitbc.modules.trading.models.trades.scoring import (
     MATCHES_MAX,
     SCORE_MIN,
@@ -112,14 +113,18 @@ class TradeMatcher:
         return TradeMatchPreviews(
             offers=len(offers),
             fitting=len(best),
-            data=tuple(preview_view(offer, found.total, found.parts) for offer, found in best[:MATCHES_MAX]),
+            data=tuple(
+                preview_view(offer, price_of(offer, row), found.total, found.parts)
+                for offer, found in best[:MATCHES_MAX]
+            ),
         )
 
     @retrying
     async def accept(self, who: Principal, match: str, terms: TradeTerms, once: IdempotencyKey) -> TradeAgreement:
         """Take the offer of a match of the caller's request as it is.
 
-        Raises `TradeMatchNotFound`, `TradeMatchNotOpen`, `OutsideBudget`, `TradeOfferNotOpen`, `MilestonesDoNotFit`.
+        Raises `TradeMatchNotFound`, `TradeMatchNotOpen`, `OutsideBudget`, `TradeOfferNotOpen`, `MilestonesDoNotFit`,
+        `SettlementDoesNotFit`.
         """
         terms.check()
         async with self._database.unit_of_work() as uow:
@@ -194,8 +199,9 @@ def wanted_of(row: TradeRequestRow) -> Wanted:
     return Wanted(specifications=msgspec.json.decode(row.specifications), **columns)
 
 
-def _offered(row: TradeOfferRow) -> Offered:
+def _offered(row: TradeOfferRow, request: TradeRequestRow) -> Offered:
     columns = {name: getattr(row, name) for name in Offered.__struct_fields__ if name != "specifications"}
+    columns["price_units"] = price_of(row, request)
     return Offered(specifications=msgspec.json.decode(row.specifications), **columns)
 
 
@@ -207,12 +213,17 @@ def _undecided(request: str) -> Select[TradeMatchRow]:
 async def _offers(
     session: AsyncSession, request: TradeRequestRow, at: datetime, seller: str | None = None
 ) -> Sequence[TradeOfferRow]:
+    seconds = wanted_seconds(request)
     wanted = select(TradeOfferRow).where(
         TradeOfferRow.trade_type == request.trade_type,
         TradeOfferRow.state == "open",
         TradeOfferRow.valid_until > at,
         TradeOfferRow.taken < TradeOfferRow.capacity,
         TradeOfferRow.seller != request.buyer,
+        or_(
+            TradeOfferRow.market_offer.is_(None),
+            and_(TradeOfferRow.min_seconds <= seconds, TradeOfferRow.max_seconds >= seconds),
+        ),
     )
     if seller is not None:
         wanted = wanted.where(TradeOfferRow.seller == seller)
@@ -241,7 +252,7 @@ def _best(
     """The offers that fit well enough, the best first."""
     wanted = wanted_of(request)
     scored = [
-        (offer, score(wanted, _offered(offer), reputations[request.buyer], reputations[offer.seller]))
+        (offer, score(wanted, _offered(offer, request), reputations[request.buyer], reputations[offer.seller]))
         for offer in offers
     ]
     fitting = [pair for pair in scored if pair[1].total >= SCORE_MIN]
@@ -257,7 +268,7 @@ def _match(
         offer=offer.id,
         buyer=request.buyer,
         seller=offer.seller,
-        price_units=offer.price_units,
+        price_units=price_of(offer, request),
         score=found.total,
         parts=msgspec.json.encode(found.parts).decode(),
         state=TradeState.MATCHING,

@@ -25,7 +25,12 @@ from aitbc.modules.trading.models.trades.life import (
     opening_price,
 )
 from aitbc.modules.trading.models.trades.shapes import agreement_view, negotiation_view
-from aitbc.modules.trading.models.trades.tables import TradeMatchRow, TradeNegotiationRow, TradeRequestRow
+from aitbc.modules.trading.models.trades.tables import (
+    TradeMatchRow,
+    TradeNegotiationRow,
+    TradeOfferRow,
+    TradeRequestRow,
+)
 from aitbc.modules.trading.models.trades.views import Milestone, TradeAgreement, TradeNegotiation
 from aitbc.modules.trading.service.trades.agreements import sign, signed_before
 from aitbc.modules.trading.service.trades.commands import (
@@ -70,13 +75,16 @@ class TradeNegotiations:
     ) -> TradeNegotiation:
         """Name the first price of a match: the mean of budget and offer where none is named.
 
-        Raises `TradeMatchNotFound`, `TradeMatchNotOpen`, `TradeNegotiationNotOpen`, `MilestonesDoNotFit`.
+        Raises `TradeMatchNotFound`, `TradeMatchNotOpen`, `TradeNegotiationNotOpen`, `MilestonesDoNotFit`,
+        `SettlementDoesNotFit`.
         """
         terms.check()
         async with self._database.unit_of_work() as uow:
             if (earlier := await uow.replay(once, TradeNegotiation)) is not None:
                 return earlier
             request, row = await of_trade(uow, TradeMatchRow, match, who, TradeMatchNotFound)
+            offer = await uow.session.get_one(TradeOfferRow, row.offer)
+            terms = terms.fitted(to_market=offer.market_offer is not None)
             require_match_open(request, row)
             _require_negotiable(request, row)
             opening = opening_price(request.budget_min_units, request.budget_max_units, row.price_units)

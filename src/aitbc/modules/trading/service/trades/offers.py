@@ -22,6 +22,7 @@ from aitbc.modules.trading.service.trades.commands import (
     TooManyTrades,
     TradeFilter,
     TradeOfferNotFound,
+    TradeOfferOfMarket,
 )
 from aitbc.modules.trading.service.trades.rows import change, newest
 
@@ -49,7 +50,11 @@ class TradeOffers:
             if (earlier := await uow.replay(once, TradeOffer)) is not None:
                 return earlier
             self._parameters.require_open("trading")
-            mine = (TradeOfferRow.seller == who.account, TradeOfferRow.state == "open")
+            mine = (
+                TradeOfferRow.seller == who.account,
+                TradeOfferRow.state == "open",
+                TradeOfferRow.market_offer.is_(None),
+            )
             if (
                 await uow.session.scalar(select(func.count()).select_from(TradeOfferRow).where(*mine)) or 0
             ) >= OPEN_MAX:
@@ -77,13 +82,18 @@ class TradeOffers:
 
     @retrying
     async def close(self, who: Principal, offer: str, once: IdempotencyKey) -> TradeOffer:
-        """Sell no more of an offer of the caller's; what is agreed on stays. Raises `TradeOfferNotFound`."""
+        """Sell no more of an offer of the caller's; what is agreed on stays.
+
+        Raises `TradeOfferNotFound`, `TradeOfferOfMarket`.
+        """
         async with self._database.unit_of_work() as uow:
             if (earlier := await uow.replay(once, TradeOffer)) is not None:
                 return earlier
             row = await uow.find(TradeOfferRow, offer, missing=TradeOfferNotFound)
             if row.seller != who.account:
                 raise TradeOfferNotFound
+            if row.market_offer is not None:
+                raise TradeOfferOfMarket
             await change(uow, TradeOfferRow, TradeOfferRow.id == offer, TradeOfferRow.state == "open", state="closed")
             await uow.session.refresh(row)
             return await uow.answer(once, offer_view(row))

@@ -132,7 +132,7 @@ async def end_payments(
         return
     agreement = await uow.session.get_one(TradeAgreementRow, settlement.agreement, populate_existing=True)
     await advance(uow, agreement, TradeState(settlement.state), settlement.ended_at)
-    uow.publish(_ended(settlement))
+    uow.publish(ended_event(settlement))
 
 
 def add_up(settlement: TradeSettlementRow, payments: Sequence[TradePaymentRow]) -> None:
@@ -151,7 +151,8 @@ def add_up(settlement: TradeSettlementRow, payments: Sequence[TradePaymentRow]) 
     settlement.due_at, settlement.ended_at = None, at
 
 
-def _ended(settlement: TradeSettlementRow) -> TradeEnded:
+def ended_event(settlement: TradeSettlementRow) -> TradeEnded:
+    """How a trade ended, for whoever hears of it."""
     assert settlement.ended_at is not None, "a settlement that has ended knows when"
     return TradeEnded(
         agreement=settlement.agreement,

@@ -31,10 +31,12 @@ from aitbc.modules.trading.models.trades.tables import (
     TradePaymentRow,
     TradeSettlementRow,
 )
+from aitbc.modules.trading.models.trades.values import METERED
 from aitbc.modules.trading.models.trades.views import Milestone, TradeSettlement
 from aitbc.modules.trading.service.trades.commands import (
     NoSubscription,
     NotYourSide,
+    PaidByBooking,
     TradeAgreementNotFound,
     TradeAgreementNotOpen,
     TradeDisputed,
@@ -79,7 +81,7 @@ class TradeSettlements:
 
         `name` becomes the settlement's id: the same again under it is harmless.
 
-        Raises `TradeAgreementNotFound`, `TradeAgreementNotOpen`, `NotYourSide`, `InsufficientFunds`.
+        Raises `TradeAgreementNotFound`, `TradeAgreementNotOpen`, `PaidByBooking`, `NotYourSide`, `InsufficientFunds`.
         """
         async with self._database.unit_of_work() as uow:
             if (earlier := await uow.replay(once, TradeSettlement)) is not None:
@@ -91,6 +93,8 @@ class TradeSettlements:
                 if known.agreement != agreed.id:
                     raise TradeIdTaken
                 return await uow.answer(once, await shown(uow, known))
+            if agreed.settlement_type == METERED:
+                raise PaidByBooking
             at = now()
             if agreed.state != TradeState.AGREED or agreed.settle_by <= at:
                 raise TradeAgreementNotOpen

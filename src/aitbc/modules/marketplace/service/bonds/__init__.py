@@ -1,0 +1,1 @@
+"""Bonds of owners: asked for, kept, and taken with evidence."""
