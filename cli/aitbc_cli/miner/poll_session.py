@@ -1,4 +1,4 @@
-"""A session of polls: what the miner says with each, so that a lease whose answer was lost on the way is given again."""
+"""A session of polls: what the miner says with each, so that a lease whose answer was lost is given again."""
 
 import secrets
 from collections.abc import Iterable, Mapping

@@ -1,4 +1,4 @@
-"""Verdicts carried out: the job ends, and each answer is paid by an event, or not; written in the batch that found them."""
+"""Verdicts carried out: the job ends, and each answer is paid by an event, or not; written in their batch."""
 
 from collections import defaultdict
 from collections.abc import Sequence

@@ -22,7 +22,7 @@ from aitbc.modules.ai.service import AiService
 from aitbc.modules.ai.service.kind_status import KindStatus, KindSummary
 
 BOTH = "multimodal"
-"""A picture and what is said of it: a graph, in which the text that stands in the picture is embedded beside the other."""
+"""A picture and what is said of it: a graph, in which the text in the picture is embedded beside the other."""
 MODALITIES = {"text": "embed", "image": "ocr"}
 """What is processed, and the kind of work that does it."""
 OPTIMIZED = ("text", "image", "audio", "video")

@@ -53,7 +53,7 @@ class Known(Struct, frozen=True):
 
 
 def canary_of(kind: str, miner: FleetMiner, name: str, known: Known) -> Canary | None:
-    """The canary of a kind for a miner that takes it, another one by each `name`; none where it has nothing to be asked."""
+    """The canary of a kind for a miner that takes it, another by each `name`; none where it has nothing to be asked."""
     models = miner.models.get(kind, ())
     drawn = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8])
     if kind == "ocr":

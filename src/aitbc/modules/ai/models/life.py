@@ -244,7 +244,7 @@ def show_sign(job: JobFields, attempt: AttemptFields, *, at: datetime) -> None:
 
 
 def copies_wanted(job: JobFields) -> int:
-    """How many more miners are to answer a quorum's job: whose miners answered or work on it are barred, as its payer."""
+    """How many more miners are to answer a quorum's job: who answered or works on it is barred, as its payer is."""
     return job.copies - (len(job.barred.split()) - 1)
 
 

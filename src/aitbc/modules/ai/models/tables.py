@@ -208,7 +208,7 @@ class AttemptRow(Base):
     newcomer: Mapped[bool] = mapped_column(server_default=false())
     """Whether its miner had no history yet when it took the job: by these the newcomers' share is measured."""
     session: Mapped[str | None] = mapped_column(Text)
-    """The session of its miner's polls that it was made for: one that never arrived is given again to the next of them."""
+    """The session of its miner's polls that it was made for: one that never arrived is given to the next of them."""
 
 
 class PartRow(Base):

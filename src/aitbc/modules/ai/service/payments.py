@@ -154,8 +154,9 @@ class Payments:
         )
 
     async def pay_or_postpone(self, event: JobSucceeded, event_id: UUID, paid: list[UUID]) -> str | None:
-        """Pay what an event of the outbox says at once, and note in `paid` that it need not go to trading any more, only
-        to those who subscribed to it by a webhook.
+        """Pay what an event of the outbox says at once, and note in `paid` that it need not go to trading any more.
+
+        It still goes to those who subscribed to it by a webhook.
         """
         earned = await self.pay(event)
         if earned is not None:

@@ -68,7 +68,7 @@ async def count_ended(uow: UnitOfWork, jobs: Iterable[JobRow | JobValue]) -> Non
 
 
 async def lock_newest(uow: UnitOfWork, job: JobRow) -> AttemptRow | None:
-    """The attempt that holds a locked job, locked too; none where nobody does, and of a quorum, which several may hold."""
+    """The attempt that holds a locked job, locked too; none where nobody does, and of a quorum, which several hold."""
     if job.attempt is None or is_quorum(job.verification):
         return None
     return await uow.find(AttemptRow, job.attempt, lock=True)

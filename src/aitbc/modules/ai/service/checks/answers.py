@@ -71,7 +71,7 @@ class CheckedAnswers:
         return self._outcome(taken, price, earned.get(delivered.attempt))
 
     async def _take(self, job: JobValue, delivered: Delivered) -> Answered:
-        """Compare an answer with those that are there, outside of the transaction, until no other one came meanwhile."""
+        """Compare an answer with those that are there, outside of the transaction, until no other came meanwhile."""
         given = Given(delivered.attempt, delivered.output)
         compared: set[str] = set()
         agreeing: list[str] = []
