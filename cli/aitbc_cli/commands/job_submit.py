@@ -374,12 +374,11 @@ def _quote(call: Call, body: dict[str, Any], *, priced: bool) -> None:
         call.out.rows(quote["filters"], (*columns("filter", "wanted"), *numbers))
     if call.out.is_for_people and quote["offers"] and not call.options.fields:
         call.out.text(f"\nthe {BEST[quote['prefer']]} offers:")
-        prices = (
-            Column("UNIT PRICE", "unit_price", "number"),
-            Column("AT MOST", "price_max", "number"),
-            Column("UNITS/S", "units_per_second", "number"),
-        )
+        heads = (("UNIT PRICE", "unit_price"), ("AT MOST", "price_max"), ("UNITS/S", "units_per_second"))
+        prices = (Column(head, field, "number") for head, field in heads)
         call.out.rows(quote["offers"], (*columns("offer", "miner"), *prices), name="offer")
+    if call.out.is_for_people and not call.options.fields:
+        call.out.text("\n".join(("\nwho can read what it is asked and answers:", *quote["readable_by"])))
     if call.out.is_for_people:
         say(quote.get("refund_rule", ""))
     say("a quote: nothing was changed")

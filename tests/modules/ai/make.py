@@ -87,7 +87,9 @@ class Market:
             == []
         )
         lonely = (
-            "SELECT a.id FROM ai.attempts a JOIN ai.jobs j ON j.id = a.job WHERE a.ended IS NULL AND j.attempt <> a.id"
+            "SELECT a.id FROM ai.attempts a JOIN ai.jobs j ON j.id = a.job WHERE a.ended IS NULL AND ("
+            "(j.attempt IS DISTINCT FROM a.id AND strpos(j.verification, 'quorum') = 0) "
+            "OR j.state NOT IN ('queued', 'leased', 'running'))"
         )
         assert await self.sql(lonely) == []
         assert await self.sql(MISCOUNTED) == []

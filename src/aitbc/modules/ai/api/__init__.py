@@ -56,6 +56,11 @@ class Claim(Struct, frozen=True, kw_only=True):
     """How many jobs it may have at once, those it works on already included; none sets no limit."""
     models_free: dict[str, int] = {}
     """How many more jobs it can take of each of these models; others take as many as there are slots."""
+    session: str | None = None
+    """The run of its miner's program, which asks one time after the other: what that was given before and does not have
+    never arrived, and is given again."""
+    at_hand: tuple[str, ...] = ()
+    """The leases that the program has, by their attempts."""
 
 
 class InputFile(Struct, frozen=True, kw_only=True):

@@ -145,6 +145,9 @@ class Quote(Struct, frozen=True, kw_only=True):
     kept_for: tuple[str, ...] = ()
     """The miners that it would be kept for at first, for three seconds: the best that have a slot free, where one is
     preferred at all."""
+    readable_by: tuple[str, ...] = ()
+    """Who can read what the job is asked and answers, each in a sentence with what and for how long. For example
+    `["The owner of the miner that takes it: work is not hidden from the machine that does it."]`."""
     refund_rule: str = REFUND_RULE
     """What is paid, and what can come back. For example `A job that fails costs nothing.`."""
 

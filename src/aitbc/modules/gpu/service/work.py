@@ -67,6 +67,13 @@ Reason = Annotated[
 ]
 
 
+Session = Annotated[
+    str,
+    Meta(min_length=8, max_length=40, pattern=r"^[0-9a-zA-Z_-]+\Z"),
+    Meta(extra_json_schema={"pattern": "^[0-9a-zA-Z_-]+$", "examples": ["8f14e45fceea167a"]}),
+]
+
+
 class TooManyPolls(TooMany):
     """Several polls of this miner are waiting already; wait for their answers."""
 
@@ -86,6 +93,13 @@ class AskForWork(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     models_free: Annotated[dict[Model, Annotated[int, Meta(ge=0, le=SLOTS_MAX)]], Meta(max_length=MODELS_MAX)] = {}
     """How many more jobs each of these models can take now; one that is not named takes as many as there are slots.
     For example `{"llama3.2:3b": 2}`."""
+    session: Session | None = None
+    """A word of the miner's own for this run of its program, which then polls one time after the other. A lease that it
+    was given before, that `leases` does not name and under which no work began, never arrived: it gets that very one
+    again, at once. For example `8f14e45fceea167a`."""
+    leases: Annotated[tuple[AttemptId, ...], Meta(max_length=LEASES_MAX)] = ()
+    """All leases that the program has at hand, by their attempts; heeded with `session` only. For example
+    `["att_01k0000000000000000000000a"]`."""
 
 
 class Work(Struct, frozen=True, kw_only=True):
@@ -316,6 +330,8 @@ class MinerWork:
             wait_seconds=wish.wait_seconds,
             newcomer=context.score.newcomer,
             reputation=context.score.value,
+            session=wish.session,
+            at_hand=wish.leases,
         )
         leases = await self._ai.claim(claim)
         if loop.time() - asked_at <= STALE_SECONDS:
