@@ -8,10 +8,13 @@ from threading import Event, Thread
 from typing import Any
 
 import pytest
+import structlog
 
 from aitbc.kernel.database.unit_of_work import Target
+from aitbc.kernel.primitives import clock
 from aitbc.kernel.primitives.secret import Secret
 from aitbc.kernel.primitives.trace_context import span_id_of, trace_id_of
+from aitbc.kernel.telemetry.spans import Span
 from aitbc.server.config.settings import TraceSettings
 from tests.app import running_app
 from tests.cli.tiny_server import Received, Reply, TinyServer
@@ -28,11 +31,12 @@ class Collector(TinyServer):
     def __init__(self) -> None:
         super().__init__(self._answer)
         self.received: list[Received] = []
+        self.reply = Reply(body=messages.ExportTraceServiceResponse().SerializeToString())
         Thread(target=self.serve, daemon=True).start()
 
     def _answer(self, asked: Received) -> Reply:
         self.received.append(asked)
-        return Reply(body=messages.ExportTraceServiceResponse().SerializeToString())
+        return self.reply
 
     @property
     def spans(self) -> list[Any]:
@@ -133,3 +137,25 @@ def _accepted_after(silent: socket.socket, app: Any, loop: asyncio.AbstractEvent
     connection, _ = silent.accept()
     connection.setblocking(False)
     return done.wait(30)
+
+
+@pytest.mark.parametrize("fault", ["redirect", "partial"])
+def test_what_a_collector_did_not_take_is_logged(fault: str, caplog: pytest.LogCaptureFixture) -> None:
+    otlp = pytest.importorskip("aitbc.server.runtime.otlp")
+    collector = Collector()
+    if fault == "redirect":
+        collector.reply = Reply(308, b"", {"Location": "https://collector.example/v1/traces"})
+    else:
+        refused = messages.ExportTracePartialSuccess(rejected_spans=1, error_message="over quota")
+        collector.reply = Reply(body=messages.ExportTraceServiceResponse(partial_success=refused).SerializeToString())
+    with structlog.testing.capture_logs() as logged:
+        traces = otlp.OtlpTraces(f"{collector.url}/v1/traces", None, 1.0, "one")
+        now = clock.now()
+        traces.record(Span(name="a", request_id="order-17", began_at=now, ended_at=now, attributes={}))
+        traces.close()
+        assert len(collector.received) == 1
+    if fault == "redirect":
+        assert "it redirects to https://collector.example/v1/traces" in caplog.text
+    else:
+        [line] = [one for one in logged if one["event"] == "spans_refused"]
+        assert (line["count"], line["reason"], line["log_level"]) == (1, "over quota", "warning")

@@ -5,8 +5,12 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import requests
+import structlog
+from google.protobuf.message import DecodeError
 from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
@@ -39,6 +43,10 @@ CLOSE_SECONDS = 2.0
 """How long the end of the process waits for the last spans to be taken."""
 SERVER_ERROR = 500
 MICROSECOND = timedelta(microseconds=1)
+REDIRECTS = range(300, 400)
+REASON_LENGTH_MAX = 200
+
+log = structlog.get_logger("aitbc.traces")
 
 
 class OtlpTraces:
@@ -57,7 +65,7 @@ class OtlpTraces:
         )
         self._provider.add_span_processor(
             BatchSpanProcessor(
-                OTLPSpanExporter(endpoint, headers=headers, timeout=EXPORT_SECONDS),
+                OTLPSpanExporter(endpoint, headers=headers, timeout=EXPORT_SECONDS, session=_session()),
                 max_queue_size=QUEUED_MAX,
                 schedule_delay_millis=EVERY_MILLISECONDS,
                 max_export_batch_size=BATCH_MAX,
@@ -115,6 +123,26 @@ class OtlpTraces:
         ending = threading.Thread(target=self._provider.shutdown, name="traces", daemon=True)
         ending.start()
         ending.join(CLOSE_SECONDS)
+
+
+def _session() -> requests.Session:
+    """What the exporter sends by: it takes any answer below 400 for a success, and reads none."""
+    session = requests.Session()
+    session.hooks["response"].append(_look_at)
+    return session
+
+
+def _look_at(response: requests.Response, *_: Any, **_options: Any) -> None:
+    """Raise for a redirect, by which nothing was taken, and log what a collector refused of a batch that it took."""
+    if response.status_code in REDIRECTS:
+        raise requests.HTTPError(f"it redirects to {response.headers.get('Location', 'nowhere')}")
+    try:
+        refused = ExportTraceServiceResponse.FromString(response.content).partial_success if response.ok else None
+    except DecodeError:  # JSON, or a page
+        return
+    if refused is not None and (refused.rejected_spans or refused.error_message):
+        reason = refused.error_message[:REASON_LENGTH_MAX]
+        log.warning("spans_refused", count=refused.rejected_spans, reason=reason)
 
 
 class _TraceIds(RandomIdGenerator):
