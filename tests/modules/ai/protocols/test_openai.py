@@ -240,7 +240,7 @@ def test_pictures_reach_the_models_server_and_count_by_their_size(bench: Bench) 
 
 
 def test_what_a_model_takes_is_told_and_more_is_refused_before_money_is_held(bench: Bench) -> None:
-    told = bench.openai().models.retrieve(MODEL).aitbc["kinds"][0]  # type: ignore[attr-defined]
+    told = bench.openai().models.retrieve(MODEL).aitbc["kinds"][0]
     assert (told["context"], told["modalities"], told["digest"]) == (8192, None, None)
     held = bench.money()
     with pytest.raises(openai.BadRequestError) as refused:
