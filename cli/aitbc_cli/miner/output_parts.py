@@ -7,6 +7,7 @@ from aitbc_cli.miner.parts_sender import Body, PartsSender
 
 STATUS_SECONDS = 1.0
 """How often the lease's status is asked for while there is no text."""
+LOOK_SECONDS = 0.05
 PART_LENGTH_MAX = 16_000
 PARTS_AT_ONCE = 64
 CHARACTERS_AT_ONCE = 64_000
@@ -61,8 +62,8 @@ class OutputParts:
             self._send_soon()
         try:
             while not over.done():
-                silent = loop.time() - self._asked_at
-                await asyncio.wait([over], timeout=STATUS_SECONDS - min(silent, STATUS_SECONDS / 2))
+                silent = 0.0 if self._is_sending else loop.time() - self._asked_at
+                await asyncio.wait([over], timeout=max(STATUS_SECONDS - silent, LOOK_SECONDS))
                 if loop.time() - self._asked_at >= STATUS_SECONDS:
                     self._send_soon()
             return over.result()
