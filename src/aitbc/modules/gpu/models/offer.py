@@ -37,6 +37,8 @@ MODELS_MAX = 64
 GPU_MODELS_MAX = 8
 PROGRAMS_MAX = 64
 MODEL_FACTS_MAX = 24
+TOLD_BYTES_MAX = 52 * 1024
+"""What models and what is known of them may have together, as JSON."""
 
 
 class ToldModel(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -81,6 +83,10 @@ class Offer(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """For kind `command`: the names of the programs its operator allows."""
     machine: MachineOffer | None = None
     """What it gives as a machine to who has it booked; left out, nothing is known of it."""
+
+    def __post_init__(self) -> None:
+        if self.model_facts and len(msgspec.json.encode((self.models, self.model_facts))) > TOLD_BYTES_MAX:
+            raise ValueError(f"models and model_facts together may have {TOLD_BYTES_MAX} bytes")
 
     @property
     def stored_machine(self) -> str | None:
