@@ -272,8 +272,8 @@ class Task:
             self.progress = min(max(progress.fraction, 0.0), 1.0)
         if progress.text and self._parts is not None:
             self._parts.add(progress.text)
-        at = datetime.now(UTC).isoformat().replace("+00:00", "Z")  # noqa: TID251 - the machine's own time
         for line in progress.lines:
+            at = datetime.now(UTC).isoformat().replace("+00:00", "Z")  # noqa: TID251 - the machine's own time
             self._log.add(at, line)
 
     async def _log_loop(self) -> None:

@@ -239,6 +239,16 @@ def test_pictures_reach_the_models_server_and_count_by_their_size(bench: Bench) 
         assert refused.value.param == "messages[0].content[1].image_url.url"
 
 
+def test_what_a_model_takes_is_told_and_more_is_refused_before_money_is_held(bench: Bench) -> None:
+    told = bench.openai().models.retrieve(MODEL).aitbc["kinds"][0]
+    assert (told["context"], told["modalities"], told["digest"]) == (8192, None, None)
+    held = bench.money()
+    with pytest.raises(openai.BadRequestError) as refused:
+        bench.openai().chat.completions.create(**ask("say " + "word " * 60_000))
+    assert (refused.value.code, refused.value.param) == ("context_length_exceeded", "messages")
+    assert bench.money() == held
+
+
 def test_the_model_may_be_left_to_the_platform_which_says_what_it_took(bench: Bench) -> None:
     asked = bench.openai().chat.completions.with_raw_response
     for word in ("auto:cheap", "auto:balanced", "auto:best"):

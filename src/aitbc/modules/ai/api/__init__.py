@@ -11,11 +11,13 @@ from aitbc.kernel.primitives.json_schema import one_of
 from aitbc.modules.ai.api.devices import Capabilities as Capabilities
 from aitbc.modules.ai.api.devices import GpuClass as GpuClass
 from aitbc.modules.ai.api.devices import LeasedDevice as LeasedDevice
+from aitbc.modules.ai.api.devices import ModelFacts as ModelFacts
 from aitbc.modules.ai.api.devices import UsedDevice as UsedDevice
 from aitbc.modules.ai.api.orders import OrderJob as OrderJob
 from aitbc.modules.ai.api.orders import SubmitFor as SubmitFor
 from aitbc.modules.ai.api.parts import Liveness as Liveness
 from aitbc.modules.ai.api.parts import LogLine as LogLine
+from aitbc.modules.ai.api.parts import ManyPartsKept as ManyPartsKept
 from aitbc.modules.ai.api.parts import Part as Part
 from aitbc.modules.ai.api.parts import Parts as Parts
 from aitbc.modules.ai.api.parts import PartsKept as PartsKept
@@ -444,6 +446,10 @@ class AiApi(Protocol):
         Pieces that are kept already are passed over. Raises `LeaseLost` for a lease that never was this miner's, and
         `PartsTooLarge`.
         """
+        ...
+
+    async def tell_all_parts(self, told: Sequence[Parts]) -> Sequence[ManyPartsKept]:
+        """The same for several outputs at once, each answered in its place; what is refused says so in `refused`."""
         ...
 
     async def order(self, order: OrderJob) -> Job:

@@ -302,6 +302,8 @@ class MinerRow(Base):
     kinds: Mapped[list[str]] = mapped_column(ARRAY(Text))
     models: Mapped[str] = mapped_column(Text)
     """Model names by kind, as JSON text."""
+    model_facts: Mapped[str | None] = mapped_column(Text)
+    """What is known of some of these, by name, as JSON text; null for nothing."""
     programs: Mapped[list[str]] = mapped_column(ARRAY(Text))
     device: Mapped[str] = mapped_column(Text)
     gpu_models: Mapped[list[str]] = mapped_column(ARRAY(Text))

@@ -40,6 +40,7 @@ from aitbc.modules.ai.api import (
     Lease,
     LeaseStatus,
     LogLine,
+    ManyPartsKept,
     MinerProspects,
     OrderJob,
     Outcome,
@@ -62,6 +63,7 @@ from aitbc.modules.ai.service.batches.batches import Batches
 from aitbc.modules.ai.service.batches.driver import Batchwork
 from aitbc.modules.ai.service.batches.intake import Intake
 from aitbc.modules.ai.service.batches.line_jobs import LineJobs
+from aitbc.modules.ai.service.batches.line_submissions import LineSubmissions
 from aitbc.modules.ai.service.batches.outputs import Outputs
 from aitbc.modules.ai.service.booked_jobs import BookedJobs
 from aitbc.modules.ai.service.booking_ends import BookingEnds
@@ -212,7 +214,8 @@ class AiService:
         return GraphDriver(self.db, Preparation(self.db, planner), node_jobs, self.graph_watch)
 
     def _batchwork(self) -> Batchwork:
-        line_jobs = LineJobs(self.db, self.artifacts, self.submissions, self.stops)
+        submissions = LineSubmissions(self.submissions, self.auto_models)
+        line_jobs = LineJobs(self.db, self.artifacts, submissions, self.stops)
         outputs = Outputs(self.db, self.artifacts, self.text_runs)
         return Batchwork(self.db, Intake(self.db, self.artifacts), line_jobs, outputs)
 
@@ -281,6 +284,10 @@ class AiService:
     async def tell_parts(self, told: Parts) -> PartsKept:
         """Store pieces of an output while it is made, and answer whether to go on."""
         return await self.output_parts.keep(told)
+
+    async def tell_all_parts(self, told: Sequence[Parts]) -> Sequence[ManyPartsKept]:
+        """Store pieces of several outputs, and answer whether to go on with each."""
+        return await self.output_parts.keep_all(told)
 
     async def order(self, order: OrderJob) -> Job:
         """Submit a job to a booked GPU; the booking has paid for its time already."""

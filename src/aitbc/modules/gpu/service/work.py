@@ -24,12 +24,11 @@ from aitbc.modules.ai.api import (
     LeaseLost,
     Liveness,
     LogLine,
-    NotToldInParts,
+    ManyPartsKept,
     Outcome,
     Part,
     Parts,
     PartsKept,
-    PartsTooLarge,
     Result,
 )
 from aitbc.modules.gpu.api import SLOTS_MAX, MinerState
@@ -423,16 +422,9 @@ class MinerWork:
 
     async def keep_all_parts(self, who: Principal, sent: TellAllParts) -> AllPartsKept:
         """Pass on pieces of many outputs at once. Raises `MinerNotFound`."""
-        return AllPartsKept(leases=tuple(await asyncio.gather(*(self._kept(who, lease) for lease in sent.leases))))
-
-    async def _kept(self, who: Principal, lease: LeaseParts) -> LeasePartsKept:
-        try:
-            kept = await self._ai.tell_parts(_parts(who, lease.attempt, lease, may_wait=True))
-        except LeaseLost as error:
-            return LeasePartsKept(attempt=lease.attempt, status="lost", kept=0, heard=0, refused=error.code)
-        except (NotToldInParts, PartsTooLarge) as error:
-            return LeasePartsKept(attempt=lease.attempt, status="live", kept=0, heard=0, refused=error.code)
-        return LeasePartsKept(attempt=lease.attempt, status=kept.status, kept=kept.kept, heard=kept.heard)
+        told = [_parts(who, lease.attempt, lease, may_wait=True) for lease in sent.leases]
+        all_kept = await self._ai.tell_all_parts(told)
+        return AllPartsKept(leases=tuple(map(_kept, told, all_kept)))
 
     async def log(self, who: Principal, attempt: str, sent: AddLines) -> Kept:
         """Keep log lines. Raises `MinerNotFound`, `LeaseLost`."""
@@ -443,6 +435,12 @@ class MinerWork:
 def _parts(who: Principal, attempt: str, sent: TellParts | LeaseParts, *, may_wait: bool = False) -> Parts:
     parts = tuple(Part(sequence=part.sequence, text=part.text) for part in sent.parts)
     return Parts(miner=miner_of_key(who), attempt=attempt, token=sent.token, parts=parts, may_wait=may_wait)
+
+
+def _kept(told: Parts, kept: ManyPartsKept) -> LeasePartsKept:
+    return LeasePartsKept(
+        attempt=told.attempt, status=kept.status, kept=kept.kept, heard=kept.heard, refused=kept.refused
+    )
 
 
 def _offered(context: PollContext, wish: AskForWork) -> Capabilities:
