@@ -107,8 +107,8 @@ async def answer_many(
 ) -> list[Answered | AppError]:
     """Keep each answer whose lease still holds, and carry out the verdicts that the last ones bring.
 
-    A repeated answer is answered as it stands, a late one is refused with `LeaseLost`. `chance` draws the samples. `paid`
-    are events of payments that were made since: they need not be delivered any more.
+    A repeated answer is answered as it stands, a late one is refused with `LeaseLost`. `chance` draws the samples.
+    `paid` are events of payments that were made since: they need not be delivered any more.
     """
     done = paid[:]
     async with database.raw_transaction() as connection:
