@@ -100,7 +100,8 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """The example, and a package with every other kind of route."""
     folder = tmp_path_factory.mktemp("packages")
     install(folder, "house-rules", EXAMPLE.read_text(), "[aitbc.plugins]\nrules = house_rules\n")
-    commands = "[aitbc.commands]\nmore = more_rules:app\nbroken = more_rules:nothing\njob = more_rules:app\n"
+    named = {"more": "app", "broken": "nothing", "other": "measure", "job": "app"}
+    commands = "[aitbc.commands]\n" + "".join(f"{noun} = more_rules:{name}\n" for noun, name in named.items())
     install(folder, "more-rules", MORE, f"[aitbc.plugins]\nrules = more_rules\n{commands}")
     sys.path.insert(0, str(folder))
     invalidate_caches()
@@ -232,5 +233,7 @@ def test_a_package_adds_commands_and_replaces_none(packages: None, capsys: pytes
     assert run(["broken"]) == 1
     told = capsys.readouterr().err
     assert "more-rules cannot be loaded" in told and "uninstall more-rules" in told
+    assert run(["other"]) == 1
+    assert "more_rules:measure is no typer.Typer" in capsys.readouterr().err
     assert run(["job", "--help"]) == 0
     assert "hello" not in capsys.readouterr().out
