@@ -9,8 +9,8 @@ import openai
 from tests.modules.ai.protocols.bench import Bench, ask
 from tests.scale import scaled
 
-STREAMS = scaled(36, 10_000)
-AT_ONCE = 18
+STREAMS = scaled(18, 10_000)
+AT_ONCE = 9
 SECONDS = 180.0
 
 
