@@ -89,7 +89,7 @@ def register_once() -> None:
     """From now on applications of this process are taken from those that rest, where one has the same routes."""
     application.Application = _application  # type: ignore[assignment,misc]
     application.OwnRouter = OwnOutline  # type: ignore[assignment,misc]
-    site.Router = Outline  # type: ignore[assignment,misc]
+    site.Router = Outline  # type: ignore[assignment,attr-defined,misc]
 
 
 def release(app: Litestar) -> None:

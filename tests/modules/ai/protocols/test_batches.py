@@ -13,7 +13,7 @@ from tests.cli.miner.test_daemon import Market
 from tests.modules.ai.protocols.bench import Bench, ask
 from tests.scale import only_in_full
 
-EMBED = "wordllama-256"
+EMBEDS, EMBED = True, "wordllama-256"
 CHAT = "/v1/chat/completions"
 OVER = ("completed", "failed", "expired", "cancelled")
 CONTENT = b'{"a": 1}\n\r\n\0\xff' * 5

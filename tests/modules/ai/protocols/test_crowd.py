@@ -15,8 +15,8 @@ from tests.modules.ai.protocols.bench import Bench, ask
 from tests.modules.ai.protocols.scripted_engine import MODEL
 from tests.scale import scaled
 
-STREAMS = scaled(36, 10_000)
-AT_ONCE = 18
+STREAMS = scaled(18, 10_000)
+AT_ONCE = 9
 WAITING = scaled((40, 8), (3_000, 300))
 """How many streams of one who wants much, and of one who wants little, are open at once."""
 OPENING = 64

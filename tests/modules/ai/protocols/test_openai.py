@@ -21,7 +21,7 @@ TOOL: dict[str, Any] = {
 PNG = base64.b64encode(
     b"\x89PNG\r\n\x1a\n" + struct.pack(">I4sIIBBBBBI", 13, b"IHDR", 100, 50, 8, 6, 0, 0, 0, 0)
 ).decode()
-EMBED = "wordllama-256"
+EMBEDS, EMBED = True, "wordllama-256"
 
 
 def raw(bench: Bench, method: str, path: str, body: Any = None, **headers: str) -> httpx.Response:
