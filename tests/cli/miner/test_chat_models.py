@@ -144,7 +144,12 @@ def test_what_a_server_says_of_its_models_is_announced_and_a_digest_pins_one(
     engine.listed, engine.entries = ["m1", "m2"], {"m1": {"max_model_len": 8192}, "m2": {"max_model_len": "many"}}
     assert runner.run(pool.check("chat")).detail["facts"] == {"m1": {"context": 8192}}
 
-    engine.listed, engine.entries = ["m1"], {"m1": {"owned_by": "llamacpp", "meta": {"n_ctx_train": 32_768}}}
+    meta = {"n_ctx_train": 32_768, "n_ctx": 2048, "ftype": "Q4_K - Medium"}  # as xllamacpp 2026.10 lists it
+    told = {"owned_by": "llamacpp", "meta": meta, "architecture": {"input_modalities": ["text", "video"]}}
+    engine.listed, engine.entries = ["m1"], {"m1": told}
+    listed = {"context": 2048, "quantization": "Q4_K_M", "modalities": ["text"]}
+    assert runner.run(pool.check("chat")).detail["facts"] == {"m1": listed}
+    engine.entries = {"m1": {"owned_by": "llamacpp", "meta": {"n_ctx_train": 32_768}}}  # as older ones do
     props: dict[str, Any] = {"default_generation_settings": {"n_ctx": 4096}, "modalities": {"vision": True}}
     engine.beside = {"/props": props}
     facts = {"context": 4096, "modalities": ["text", "image"]}

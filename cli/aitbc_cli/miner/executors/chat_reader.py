@@ -18,8 +18,8 @@ from aitbc_cli.miner.executors.chunked_body import ChunkedBody
 PIECE_BYTES = 65_536
 PIECES_A_TURN = 16
 """How much of one stream is read before the others have their turn."""
-TURN_SECONDS = (0.01, 0.04)
-TURN_A_STREAM_SECONDS = 0.0005
+TURN_SECONDS = (0.01, 0.06)
+TURN_A_STREAM_SECONDS = 0.001
 """How long streams are left to gather between two turns: a little more for each that is under way."""
 CHECK_SECONDS = 1.0
 """How often deadlines are looked at."""

@@ -50,7 +50,12 @@ def announced(facts: Mapping[str, Facts]) -> dict[str, Facts]:
 
 
 def _of_entry(entry: Mapping[str, Any]) -> Facts:
-    return next((facts for name in _CONTEXTS if (facts := _context(entry.get(name)))), {})
+    """What stands in the list itself: newer servers of llama.cpp have all of it there."""
+    facts = next((facts for name in _CONTEXTS if (facts := _context(entry.get(name)))), {})
+    meta, architecture = _object(entry.get("meta")), _object(entry.get("architecture"))
+    facts |= _context(meta.get("n_ctx")) | _stored(_short(meta.get("ftype")))
+    takes = [word for word in _list(architecture.get("input_modalities")) if word in ("text", "image", "audio")]
+    return facts | ({"modalities": takes} if takes else {})
 
 
 def _of_props(props: Mapping[str, Any]) -> Facts:
@@ -69,11 +74,7 @@ def _of_tag(tag: Mapping[str, Any]) -> Facts:
     facts: Facts = {}
     if (digest := digest_in(tag.get("digest"))) is not None:
         facts["digest"] = digest
-    details = tag.get("details")
-    stored = details.get("quantization_level") if isinstance(details, dict) else None
-    if isinstance(stored, str) and _QUANTIZATION.match(stored):
-        facts["quantization"] = stored
-    return facts
+    return facts | _stored(_object(tag.get("details")).get("quantization_level"))
 
 
 def _of_show(shown: Mapping[str, Any]) -> Facts:
@@ -93,6 +94,22 @@ def digest_in(value: Any) -> str | None:
 def _context(value: Any) -> Facts:
     is_number = isinstance(value, int) and not isinstance(value, bool)
     return {"context": value} if is_number and 0 < value <= _CONTEXT_MAX else {}
+
+
+def _stored(value: Any) -> Facts:
+    return {"quantization": value} if isinstance(value, str) and _QUANTIZATION.match(value) else {}
+
+
+def _short(ftype: Any) -> str | None:
+    """`Q4_K - Medium` as everybody else writes it: `Q4_K_M`."""
+    if not isinstance(ftype, str):
+        return None
+    name, dash, size = ftype.partition(" - ")
+    return f"{name}_{size[:1]}" if dash else name
+
+
+def _object(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def _list(value: Any) -> list[Any]:

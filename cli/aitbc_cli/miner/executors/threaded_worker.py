@@ -54,7 +54,7 @@ class ThreadedWorker(Worker):
     def together(self) -> Iterator[None]:
         """What this thread sends meanwhile goes in one frame, or in few."""
         held: list[dict[str, Any]] = []
-        self._here.held = held
+        self._here.held, self._here.length = held, 0
         try:
             yield
         finally:
@@ -102,14 +102,17 @@ class ThreadedWorker(Worker):
         if held is None:
             self._write({**message, "id": number})
             return
-        if sum(len(one.get("text", "")) for one in (*held, message)) > CHARACTERS_AT_ONCE:
+        length = len(message.get("text", ""))
+        if self._here.length + length > CHARACTERS_AT_ONCE:
             self._send_held(held)
+        self._here.length += length
         held.append({**message, "id": number})
 
     def _send_held(self, held: list[dict[str, Any]]) -> None:
         if held:
             self._write(held[0] if len(held) == 1 else {"is": "several", "answers": held})
             held.clear()
+        self._here.length = 0
 
     def _write(self, message: dict[str, Any]) -> None:
         with self._sending:
