@@ -17,6 +17,16 @@ from tests.modules.plugins.make import package, word
 SECONDS = 60.0
 RULES = {"AITBC_GOVERNANCE__DELAY_SECONDS": "{general = 1, parameters = 1}", "AITBC_MONITORING__STATUS_PAGE": "true"}
 """Settings with which voting starts at once, and everybody sees the status."""
+PROGRAM = {"kind": "command", "max_price": "0.04"}
+"""No miner here allows it, so that it waits."""
+GRAPH = {"name": "two steps", "budget": "0.2", "nodes": [PROGRAM | {"name": "first", "input": {"program": "absent"}}]}
+STUDY = PROGRAM | {
+    "name": "a rate",
+    "input": {"program": "absent", "arguments": ["--rate={{params.rate}}"]},
+    "params": {"rate": {"type": "float", "low": 0.0, "high": 1.0}},
+    "trials": 2,
+    "budget": "0.2",
+}
 
 
 @dataclass
@@ -42,6 +52,10 @@ class Stock:
     """A plugin of the owner's, which is installed."""
     proposal: str
     """A proposal of the buyer's that is voted on."""
+    graph: str
+    """A graph of the buyer's, which is paused."""
+    study: str
+    """A study of the buyer's, whose trials wait."""
 
     @property
     def pages(self) -> tuple[str, ...]:
@@ -53,6 +67,7 @@ class Stock:
             *(f"/market/offers/{self.work}", f"/market/offers/{self.device}", f"/market/bookings/{self.booking}"),
             *(f"/trades/{plural.get(name, name + 's')}/{found}" for name, found in ids.items()),
             *(f"/agents/{self.agent}", f"/agents/{self.agent}/skills/work", f"/agents/runs/{self.run}"),
+            *(f"/graphs/{self.graph}", f"/studies/{self.study}"),
             *(f"/plugins/{self.plugin}", f"/proposals/{self.proposal}", f"/proposals/{self.proposal}?days=30"),
         )
 
@@ -73,6 +88,8 @@ async def stocked(place: Place, buyer: Caller, owner: Caller) -> Stock:
         run=run,
         plugin=await _plugin(place, owner),
         proposal=await _proposal(buyer),
+        graph=await _graph(buyer),
+        study=_id(await buyer.post("/api/v1/ai/studies", STUDY)),
     )
 
 
@@ -120,6 +137,12 @@ async def _agents(buyer: Caller, owner: Caller) -> tuple[str, str]:
     run = _id(await buyer.post("/api/v1/hermes/runs", {"agent": agent, "text": "please"}))
     await _state(buyer, f"/api/v1/hermes/runs/{run}", "input_required")
     return agent, run
+
+
+async def _graph(buyer: Caller) -> str:
+    graph = _id(await buyer.post("/api/v1/ai/graphs", GRAPH))
+    assert (await buyer.post(f"/api/v1/ai/graphs/{graph}/pause")).status_code == 200
+    return graph
 
 
 async def _plugin(place: Place, owner: Caller) -> str:

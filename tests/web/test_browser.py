@@ -28,6 +28,7 @@ PAGES += ("/account/keys", "/account/sessions", "/account/webhooks", "/market", 
 PAGES += ("/trades", "/trades/offers", "/trades/matches", "/trades/new-request", "/trades/new-offer", "/agents")
 PAGES += ("/agents/runs", "/plugins", "/plugins/own", "/proposals", "/proposals/new", "/proposals/parameters")
 PAGES += ("/proposals/stake", "/proposals/treasury", "/account/usage", "/account/limits")
+PAGES += ("/graphs", "/graphs/new", "/studies", "/studies/new")
 FORMS = ("/jobs/new/embed", "/jobs/new/ocr", "/jobs/new/chat", "/jobs/new/command")
 OPERATOR: tuple[str, ...] = (
     "/operator",

@@ -31,6 +31,7 @@ FOR_ALL += tuple(f"/trades/{noun}" for noun in (*NOUNS, "new-request", "new-offe
 FOR_ALL += ("/agents", "/agents?own=yes", "/agents/runs", "/plugins", "/plugins?q=half&category=other", "/plugins/own")
 FOR_ALL += ("/proposals", "/proposals/new", "/proposals/parameters", "/proposals/stake", "/proposals/treasury")
 FOR_ALL += ("/account/usage", "/account/usage?by=kind&days=7", "/account/limits", "/account/classes", "/status")
+FOR_ALL += ("/graphs", "/graphs?state=paused", "/graphs/new", "/studies", "/studies/new")
 FORMS = ("/jobs/new/embed", "/jobs/new/ocr", "/jobs/new/chat", "/jobs/new/command")
 FOR_OPERATORS: tuple[str, ...] = ("/operator", "/operator/events", "/operator/audit", "/operator/accounts")
 FOR_OPERATORS += ("/plugins/installed", "/operator/monitors", "/account/usage?by=account")

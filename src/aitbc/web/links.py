@@ -2,6 +2,8 @@
 
 PAGES = {
     "job": "/jobs/",
+    "graph": "/graphs/",
+    "study": "/studies/",
     "mnr": "/miners/",
     "acct": "/explorer/addresses/",
     "system": "/explorer/addresses/",

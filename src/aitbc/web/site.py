@@ -23,6 +23,7 @@ from aitbc.web.pages.hermes import AgentPages, RunPages
 from aitbc.web.pages.identity import AccountPages, KeyPages, SessionPages
 from aitbc.web.pages.inspection import InspectionPages
 from aitbc.web.pages.limits import LimitPages
+from aitbc.web.pages.long_work import GraphPages, StudyPages
 from aitbc.web.pages.marketplace import BookingPages, MarketPages
 from aitbc.web.pages.monitoring import MonitorPages, StatusPages, UsagePages
 from aitbc.web.pages.operations import OperatorPages
@@ -40,6 +41,8 @@ PAGES = (
     SignInPages,
     OverviewPages,
     JobPages,
+    GraphPages,
+    StudyPages,
     MinerPages,
     MarketPages,
     BookingPages,

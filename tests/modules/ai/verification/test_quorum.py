@@ -88,8 +88,8 @@ async def test_all_of_a_quorum_work_at_the_same_time(owner: Target) -> None:
         async with asyncio.timeout(30):  # one was woken by the submission, and so was the other
             leases = [(await wait)[0] for wait in waits]
         assert await market.state(job) == "queued"
-        told = await market.ai.explanations.explain(who, job)
-        assert "Of the 3 miners of its quorum 2 have answered or are at work." in told.summary
+        why = await market.ai.explanations.explain(who, job)
+        assert "Of the 3 miners of its quorum 2 have answered or are at work." in why.summary
         leases.append(await workers[2].take())
         assert await market.state(job) == "leased"
         assert {lease.job for lease in leases} == {job}
