@@ -87,9 +87,13 @@ _serving: dict[int, Registered] = {}
 
 def register_once() -> None:
     """From now on applications of this process are taken from those that rest, where one has the same routes."""
-    application.Application = _application  # type: ignore[assignment,misc]
-    application.OwnRouter = OwnOutline  # type: ignore[assignment,misc]
-    site.Router = Outline  # type: ignore[assignment,attr-defined,misc]
+    for module, name, stand_in in (
+        (application, "Application", _application),
+        (application, "OwnRouter", OwnOutline),
+        (site, "Router", Outline),
+    ):
+        assert hasattr(module, name)
+        setattr(module, name, stand_in)
 
 
 def release(app: Litestar) -> None:

@@ -17,8 +17,8 @@ _create_engine = engine._create_engine  # type: ignore[attr-defined]
 
 def remember_statements() -> None:
     """Begin to remember, in this process. Engines of servers with other traits share nothing."""
-    PGDialect_asyncpg.__hash__ = _kind  # type: ignore[method-assign]
-    PGDialect_asyncpg.__eq__ = _alike  # type: ignore[assignment,method-assign]
+    for name, method in (("__hash__", _kind), ("__eq__", _alike)):
+        setattr(PGDialect_asyncpg, name, method)
     engine._create_engine = _created  # type: ignore[attr-defined]
 
 
