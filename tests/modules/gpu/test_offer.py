@@ -37,8 +37,8 @@ def test_the_largest_offer_fits_into_an_event() -> None:
         Offer(kinds=kinds, models={kind: widest("m", 100, MODELS_MAX) for kind in kinds}, model_facts=facts)
     most = {kind: widest("m", 100, MODELS_MAX) for kind in kinds}
     fewer = most | {kinds[0]: widest("m", 100, 14)}
-    for models, known in ((most, {}), (fewer, facts)):
-        require_to_fit(kinds, models, known)
+    require_to_fit(kinds, most, {})
+    require_to_fit(kinds, fewer, facts)
 
 
 def require_to_fit(
