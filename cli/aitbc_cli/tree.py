@@ -56,7 +56,7 @@ NOUNS: dict[str, tuple[str, str]] = {
     "ledger": ("ledger", "Verify the ledger on the server."),
     "block": ("block", "Blocks of the chain."),
     "tx": ("tx", "Transactions of the ledger."),
-    "address": ("address", "Addresses: balance, earned, spent."),
+    "address": ("address", "Addresses: balance, earned, spent, watched."),
     "search": ("search", "Find what a height, a hash or an id names."),
     "events": ("events", "Events between modules; replay dead ones (admins)."),
     "audit": ("audit", "Who did what to what (admins)."),
