@@ -11,6 +11,7 @@ PAGES = {
     "prop": "/proposals/",
     "agt": "/agents/",
     "run": "/agents/runs/",
+    "dep": "/agents/deployments/",
     "treq": "/trades/requests/",
     "toff": "/trades/offers/",
     "tmat": "/trades/matches/",
