@@ -23,6 +23,7 @@ from aitbc.modules.marketplace.routes.terms import MarketTermsController
 from aitbc.modules.marketplace.service import MarketplaceService
 from aitbc.modules.marketplace.service.bids.bids import MarketBids
 from aitbc.modules.marketplace.service.bookings.bookings import MarketBookings
+from aitbc.modules.marketplace.service.bookings.receipts import MarketReceipts
 from aitbc.modules.marketplace.service.disputes.disputes import MarketDisputes
 from aitbc.modules.marketplace.service.offers import Offers
 from aitbc.modules.marketplace.service.ratings import Ratings
@@ -52,6 +53,7 @@ module = Module(
     needs={"gpu": GpuApi, "trading": TradingApi},
     parts={
         "market_bookings": MarketBookings,
+        "market_receipts": MarketReceipts,
         "market_disputes": MarketDisputes,
         "limit_bids": MarketBids,
         "market_offers": Offers,
