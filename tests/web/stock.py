@@ -50,6 +50,8 @@ class Stock:
     """A run of that agent that waits for the buyer's word."""
     plugin: str
     """A plugin of the owner's, which is installed."""
+    deployment: str
+    """A deployment of the owner's to an edge and to a place without one."""
     proposal: str
     """A proposal of the buyer's that is voted on."""
     graph: str
@@ -87,6 +89,7 @@ async def stocked(place: Place, buyer: Caller, owner: Caller) -> Stock:
         agent=agent,
         run=run,
         plugin=await _plugin(place, owner),
+        deployment=await _deployment(owner, miner),
         proposal=await _proposal(buyer),
         graph=await _graph(buyer),
         study=_id(await buyer.post("/api/v1/ai/studies", STUDY)),
@@ -143,6 +146,15 @@ async def _graph(buyer: Caller) -> str:
     graph = _id(await buyer.post("/api/v1/ai/graphs", GRAPH))
     assert (await buyer.post(f"/api/v1/ai/graphs/{graph}/pause")).status_code == 200
     return graph
+
+
+async def _deployment(owner: Caller, miner: HandMiner) -> str:
+    path = "/api/v1/hermes"
+    made = await owner.post(f"{path}/edges", {"miner": miner.id, "location": "eu-central"})
+    assert made.status_code == 201, made.text
+    model = {"kind": "embed", "name": "wordllama-256"}
+    wanted = {"name": "assistant", "locations": ["eu-central", "us-west"], "model": model}
+    return _id(await owner.post(f"{path}/deployments", wanted))
 
 
 async def _plugin(place: Place, owner: Caller) -> str:

@@ -26,6 +26,7 @@ PAGES: tuple[str, ...] = ("/", "/jobs", "/jobs/new", "/miners", "/miners/enrol",
 PAGES += ("/explorer/receipts", "/explorer/verify", "/explorer/blocks/1", "/account", "/account/statement")
 PAGES += ("/account/keys", "/account/sessions", "/account/webhooks", "/market", "/market/own", "/market/bookings")
 PAGES += ("/trades", "/trades/offers", "/trades/matches", "/trades/new-request", "/trades/new-offer", "/agents")
+PAGES += ("/agents/edges", "/agents/deployments")
 PAGES += ("/agents/runs", "/plugins", "/plugins/own", "/proposals", "/proposals/new", "/proposals/parameters")
 PAGES += ("/proposals/stake", "/proposals/treasury", "/account/usage", "/account/limits")
 PAGES += ("/graphs", "/graphs/new", "/studies", "/studies/new")

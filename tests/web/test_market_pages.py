@@ -171,6 +171,22 @@ async def test_an_agent_is_called_at_a_price_that_is_shown_and_waits_for_a_word(
     assert (await api(market.buyer, f"hermes/runs/{first}"))["steps"][0]["state"] == "done"
 
 
+async def test_an_owner_sees_edges_and_what_they_serve_at_each_place_and_changes_it(market: Market) -> None:
+    deployment = market.stock.deployment
+    page = f"/agents/deployments/{deployment}"
+    assert "eu-central" in (await market.owner.get("/agents/edges")).text
+    shown = (await market.owner.get(page)).text
+    assert all(word in shown for word in ("assistant", "eu-central", "us-west", "no edge", "unknown", "wordllama-256"))
+    assert (await market.buyer.get(page)).status_code == 404
+    refused(await market.owner.send(f"{page}/scale", replicas="0"))
+    assert (await market.owner.send(f"{page}/scale", replicas="3")).status_code == 303
+    assert (await api(market.owner, f"hermes/deployments/{deployment}"))["replicas"] == 3
+    assert (await market.owner.send(f"{page}/rollback")).status_code == 303
+    assert (await api(market.owner, f"hermes/deployments/{deployment}"))["state"] == "failed", "none was good before"
+    assert (await market.owner.send(f"{page}/end")).status_code == 303
+    assert "Scale" not in (await market.owner.get(page)).text
+
+
 async def test_an_operator_sees_what_an_install_changes_and_removes_it(market: Market) -> None:
     path = f"/plugins/{market.stock.plugin}"
     page = (await market.operator.get(path)).text

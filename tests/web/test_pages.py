@@ -29,6 +29,7 @@ FOR_ALL += ("/account", "/account/statement", "/account/keys", "/account/session
 FOR_ALL += ("/market", "/market?q=vram+%3E%3D+1GB&sort=-price", "/market/own", "/market/bookings", "/trades")
 FOR_ALL += tuple(f"/trades/{noun}" for noun in (*NOUNS, "new-request", "new-offer"))
 FOR_ALL += ("/agents", "/agents?own=yes", "/agents/runs", "/plugins", "/plugins?q=half&category=other", "/plugins/own")
+FOR_ALL += ("/agents/edges", "/agents/deployments")
 FOR_ALL += ("/proposals", "/proposals/new", "/proposals/parameters", "/proposals/stake", "/proposals/treasury")
 FOR_ALL += ("/account/usage", "/account/usage?by=kind&days=7", "/account/limits", "/account/classes", "/status")
 FOR_ALL += ("/graphs", "/graphs?state=paused", "/graphs/new", "/studies", "/studies/new")

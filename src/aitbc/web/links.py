@@ -14,6 +14,7 @@ PAGES = {
     "prop": "/proposals/",
     "agt": "/agents/",
     "run": "/agents/runs/",
+    "dep": "/agents/deployments/",
     "treq": "/trades/requests/",
     "toff": "/trades/offers/",
     "tmat": "/trades/matches/",

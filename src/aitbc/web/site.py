@@ -17,6 +17,7 @@ from aitbc.web.assets import AssetController
 from aitbc.web.error_pages import ErrorPages
 from aitbc.web.feed import Feed
 from aitbc.web.pages.ai import JobPages
+from aitbc.web.pages.edges import DeploymentPages, EdgePages
 from aitbc.web.pages.governance import ProposalPages, StakePages, TreasuryPages
 from aitbc.web.pages.gpu import MinerPages
 from aitbc.web.pages.hermes import AgentPages, RunPages
@@ -49,6 +50,8 @@ PAGES = (
     TradePages,
     AgentPages,
     RunPages,
+    EdgePages,
+    DeploymentPages,
     PluginPages,
     InstalledPages,
     ProposalPages,
