@@ -49,7 +49,6 @@ class TopScreen(App[None]):
 
     def on_mount(self) -> None:
         """Look at once, and then again and again."""
-        self.theme = "textual-ansi"
         self.query_one("#alerts", DataTable).add_columns(*ALERTS)
         self.query_one("#monitors", DataTable).add_columns(*MONITORS)
         self.query_one("#monitors", DataTable).focus()
