@@ -77,7 +77,7 @@ def test_a_service_class_is_sold_bought_and_withdrawn(installation: CliInstallat
     assert alice.gets("class", "show", bought["id"])["good"] == 0
     assert [one["id"] for one in alice.gets("class", "bought")] == [bought["id"]]
     assert admin.gets("class", "withdraw", "gold", "--yes")["name"] == "gold"
-    alice.does("class", "buy", "gold", code=5)
+    alice.does("class", "buy", "gold", code=3)
 
 
 def test_one_look_shows_what_is_wrong(installation: CliInstallation) -> None:

@@ -267,7 +267,8 @@ class BookingReceipt(Struct, frozen=True, kw_only=True):
     used_ms: int
     """How much of its time was used, in milliseconds. For example `3600000`."""
     machine_ms: int
-    """For how much of that its booker had a machine running, as the miner said, in milliseconds. For example `125500`."""
+    """For how much of that its booker had a machine running, as the miner said, in milliseconds.
+    For example `125500`."""
     paid: str
     """What was paid in all, in AITBC. For example `0.8`."""
     slices: tuple[ReceiptSlice, ...]

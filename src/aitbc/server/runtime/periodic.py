@@ -38,7 +38,7 @@ class Leadership:
         self._lock = asyncio.Lock()
 
     async def leads(self, number: int) -> bool:
-        """Whether this process holds the lock, acquired if it was free; a query now and then notices a lost connection."""
+        """Whether this process holds the lock, acquired if it was free; sometimes a query notices a lost connection."""
         async with self._lock:
             try:
                 if self._connection is None or self._connection.is_closed():

@@ -2,7 +2,9 @@
 
 import asyncio
 import errno
+import functools
 import socket
+import ssl
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
@@ -28,12 +30,19 @@ REASONS: Sequence[tuple[type[Exception], str]] = (
 def connector(policy: EgressPolicy) -> aiohttp.TCPConnector:
     """A connector without keep-alive and DNS cache, whose addresses are checked by the policy."""
     return aiohttp.TCPConnector(
+        ssl=_trust(),
         resolver=resolver(policy),
         socket_factory=policy.open_socket,
         use_dns_cache=False,
         force_close=True,
         limit=0,
     )
+
+
+@functools.cache
+def _trust() -> ssl.SSLContext:
+    """The authorities that this process was told to trust (`SSL_CERT_FILE`); aiohttp's own are read by its import."""
+    return ssl.create_default_context()
 
 
 def new_session(policy: EgressPolicy, seconds: float) -> aiohttp.ClientSession:

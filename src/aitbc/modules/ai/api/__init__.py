@@ -6,7 +6,6 @@ from typing import Annotated, Any, Protocol
 
 from msgspec import Meta, Struct
 
-from aitbc.kernel.primitives.errors import Conflict, Invalid, NotFound, TooLarge, TooMany
 from aitbc.kernel.primitives.json_schema import one_of
 from aitbc.modules.ai.api.devices import Capabilities as Capabilities
 from aitbc.modules.ai.api.devices import GpuClass as GpuClass
@@ -25,6 +24,19 @@ from aitbc.modules.ai.api.prospects import CanaryResult as CanaryResult
 from aitbc.modules.ai.api.prospects import CanaryStep as CanaryStep
 from aitbc.modules.ai.api.prospects import JobsPassedBy as JobsPassedBy
 from aitbc.modules.ai.api.prospects import MinerProspects as MinerProspects
+from aitbc.modules.ai.api.refusals import ArtifactNotFound as ArtifactNotFound
+from aitbc.modules.ai.api.refusals import BookingNotFound as BookingNotFound
+from aitbc.modules.ai.api.refusals import BookingNotOpen as BookingNotOpen
+from aitbc.modules.ai.api.refusals import HoldExpired as HoldExpired
+from aitbc.modules.ai.api.refusals import JobNotFound as JobNotFound
+from aitbc.modules.ai.api.refusals import LeaseLost as LeaseLost
+from aitbc.modules.ai.api.refusals import NotToldInParts as NotToldInParts
+from aitbc.modules.ai.api.refusals import OutputTooLarge as OutputTooLarge
+from aitbc.modules.ai.api.refusals import PartsTooLarge as PartsTooLarge
+from aitbc.modules.ai.api.refusals import StopAsked as StopAsked
+from aitbc.modules.ai.api.refusals import TooManyOpenJobs as TooManyOpenJobs
+from aitbc.modules.ai.api.refusals import WrongDigest as WrongDigest
+from aitbc.modules.ai.api.refusals import WrongSignature as WrongSignature
 from aitbc.modules.ai.api.service_levels import ServiceLevel as ServiceLevel
 from aitbc.modules.ai.api.service_levels import ServiceLimits as ServiceLimits
 from aitbc.modules.ai.api.verification import JobVerification as JobVerification
@@ -304,93 +316,6 @@ class JobDetail(Job, frozen=True, kw_only=True):
     """The result; none before success, and once its retention is over."""
     history: tuple[Attempt, ...]
     """Every attempt, the first one first."""
-
-
-class JobNotFound(NotFound):
-    """There is no such job."""
-
-    code = "job_not_found"
-
-
-class BookingNotFound(NotFound):
-    """There is no such booking, or it is not yours."""
-
-    code = "booking_not_found"
-
-
-class BookingNotOpen(Conflict):
-    """This booking is not active."""
-
-    code = "booking_not_active"
-
-
-class TooManyOpenJobs(TooMany):
-    """This account has as many open jobs as it may have; some must end first.
-
-    Wait until some have ended, or cancel those that are no longer wanted.
-    """
-
-    code = "too_many_open_jobs"
-
-
-class LeaseLost(Conflict):
-    """This lease is no longer valid: it ran out, was taken over, or the job has ended."""
-
-    code = "lease_lost"
-
-
-class HoldExpired(Conflict):
-    """The money of this job is no longer held, so its result cannot be paid and is not taken; the job has ended.
-
-    It is nobody's fault but the platform's: it was down, or its clock wrong, for longer than money is held.
-    """
-
-    code = "hold_expired"
-
-
-class StopAsked(Conflict):
-    """The job's owner asked to finish early: the result is exactly the text that was told in parts until then.
-
-    Ask with an empty list of parts how far they are kept, and deliver those.
-    """
-
-    code = "stop_asked"
-
-
-class NotToldInParts(Invalid):
-    """Outputs of this kind of work are not told in parts."""
-
-    code = "not_told_in_parts"
-
-
-class PartsTooLarge(TooLarge):
-    """An output may be told in so many parts and bytes, and no more; deliver the whole as the result."""
-
-    code = "parts_too_large"
-
-
-class WrongSignature(Invalid):
-    """The signature does not match the work statement and the miner's key."""
-
-    code = "wrong_signature"
-
-
-class WrongDigest(Invalid):
-    """The digest that was sent is not that of the output."""
-
-    code = "wrong_digest"
-
-
-class OutputTooLarge(TooLarge):
-    """An output of more than 64 KiB is uploaded as an artifact first."""
-
-    code = "output_too_large"
-
-
-class ArtifactNotFound(NotFound):
-    """There is no such artifact."""
-
-    code = "artifact_not_found"
 
 
 class AiApi(Protocol):

@@ -17,12 +17,14 @@ SELECT count(*) FILTER (WHERE served) AS good, count(*) FILTER (WHERE NOT served
     END AS served
     FROM (
         SELECT j.*, (SELECT min(a.started_at) FROM ai.attempts a WHERE a.job = j.id) AS begun
-        FROM ai.jobs j WHERE j.account = $1 AND j.kind = $2 AND j.id >= $3 AND j.id < $4
+        FROM ai.jobs j WHERE j.account = $1 AND j.kind = $2 AND j.id >= $8 AND j.created_at >= $3 AND j.created_at < $4
     ) AS jobs
 ) AS counted
 """
 """Late is whoever began or ended beyond a limit, or has not yet and could not any more. Null counts as neither: what is
 open and in time, what its owner ended in time, and what failed by nobody's known fault or the requester's."""
+ID_MARGIN = timedelta(minutes=1)
+"""An id is made just before its job is written; after a clock was set back ids are ahead of it, never behind."""
 
 
 async def service_level(
@@ -31,10 +33,10 @@ async def service_level(
     """How the jobs of a kind that an account submitted from `since` until `until` were served, as far as known now."""
     finish = timedelta(seconds=limits.finish_seconds)
     start = finish if limits.start_seconds is None else timedelta(seconds=limits.start_seconds)
-    between = ids.lowest_uuid(since), ids.lowest_uuid(until)
+    first = ids.lowest_uuid(since - ID_MARGIN)
     async with database.raw() as connection:
         row = await connection.fetchrow(
-            COUNTED, ids.decode("acct", account), limits.kind, *between, now(), start, finish
+            COUNTED, ids.decode("acct", account), limits.kind, since, until, now(), start, finish, first
         )
     assert row is not None, "an aggregate has a row"
     return ServiceLevel(good=row["good"], bad=row["bad"])

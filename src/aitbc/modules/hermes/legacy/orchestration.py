@@ -47,7 +47,7 @@ class OffloadJob(Struct, frozen=True, kw_only=True):
 
 
 class Collaborate(Struct, frozen=True, kw_only=True):
-    """Which agents are to work together on what; `task_data` may hold `subtasks`, and `votes` of agents of the caller's.
+    """Which agents are to work together on what; `task_data` may hold `subtasks`, and `votes` of the caller's agents.
 
     With `decision_id` in it, it is asked how the votes on an earlier question stand.
     """
