@@ -12,6 +12,8 @@ PAGES = {
     "agt": "/agents/",
     "run": "/agents/runs/",
     "treq": "/trades/requests/",
+    "mbid": "/market/book/",
+    "ordr": "/market/exchange/orders/",
     "toff": "/trades/offers/",
     "tmat": "/trades/matches/",
     "tneg": "/trades/negotiations/",

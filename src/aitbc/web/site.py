@@ -17,6 +17,7 @@ from aitbc.web.assets import AssetController
 from aitbc.web.error_pages import ErrorPages
 from aitbc.web.feed import Feed
 from aitbc.web.pages.ai import JobPages
+from aitbc.web.pages.exchange import ExchangePages, MarketBookPages
 from aitbc.web.pages.governance import ProposalPages, StakePages, TreasuryPages
 from aitbc.web.pages.gpu import MinerPages
 from aitbc.web.pages.hermes import AgentPages, RunPages
@@ -42,6 +43,8 @@ PAGES = (
     MinerPages,
     MarketPages,
     BookingPages,
+    ExchangePages,
+    MarketBookPages,
     TradePages,
     AgentPages,
     RunPages,
