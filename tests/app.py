@@ -22,6 +22,8 @@ from aitbc.server.config.settings import DatabaseSettings, Settings
 from aitbc.server.runtime.application import asgi_app, litestar
 from aitbc.server.runtime.bootstrap import Runtime, build
 from aitbc.web.site import Site
+from tests.postgres import migrated_already
+from tests.registered import release
 
 PATIENT = DatabaseSettings(acquire_seconds=30, statement_seconds=30)
 """A machine on which several workers test answers late now and then: no reason for a 503."""
@@ -87,13 +89,15 @@ async def running_app(
 ) -> AsyncIterator[TestApp]:
     """Build and run everything over one database, until the block ends."""
     made = Settings(state_dir=state_dir, **{"database": PATIENT, **settings})
-    runtime = await build(made, modules, owner=target)
+    with migrated_already(target):
+        runtime = await build(made, modules, owner=target)
     metrics = Metrics(this_build(), loop_lag=runtime.platform.loop_lag)
     pages = Site(runtime.sessions, runtime.platform.draining)
     inner = litestar(runtime, this_build(), metrics, pages)
     app = asgi_app(inner, runtime, metrics, pages)
     async with inner.lifespan():
         yield TestApp(runtime, app, httpx.ASGITransport(app=cast(Any, app)), pages)
+    release(inner)
 
 
 def fresh(prefix: str) -> str:

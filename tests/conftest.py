@@ -6,6 +6,7 @@ import shutil
 import signal
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -15,7 +16,9 @@ from tests.chaos.forked import ForkedServer
 from tests.chaos.server_process import ServerProcess
 from tests.homes import DEFAULT_HOMES, NOWHERE
 from tests.litestar_memory import remember_signatures
+from tests.registered import register_once
 from tests.scale import scaled
+from tests.sqlalchemy_memory import remember_statements
 
 pytest_plugins = ["tests.leftovers", "tests.longest_first", "tests.postgres", "tests.skipped"]
 
@@ -27,8 +30,12 @@ settings.register_profile("ci", settings.get_profile("default"), derandomize=Tru
 settings.load_profile("ci" if os.environ.get("CI") else "default")
 
 ServerProcess.forked = True
+ALLOCATIONS = 20_000
+"""After how many more objects a search for garbage begins, instead of 700."""
 target.CONNECT_SECONDS = 60.0  # while several workers start clusters, PostgreSQL forks late
 remember_signatures()
+remember_statements()
+register_once()
 
 for name in [name for name in os.environ if name.startswith("AITBC_")]:
     del os.environ[name]  # settings of this shell's are not those of a test's server
@@ -43,19 +50,27 @@ if (
 
 
 def pytest_collection_finish() -> None:
-    """What was loaded and collected stays to the end: no search for garbage needs to walk through it."""
+    """What was loaded and collected stays to the end: no search for garbage needs to walk through it, and the rest is small."""
     gc.collect()
     gc.freeze()
+    gc.set_threshold(ALLOCATIONS, 10, 10)
 
 
-def pytest_sessionstart() -> None:
-    """Forked servers of this worker have copies of one cluster."""
-    ForkedServer.clusters = Path(tempfile.mkdtemp(prefix="aitbc-test-clusters-"))
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """All databases are copies of one cluster, which the workers share."""
+    given = getattr(session.config, "workerinput", {}).get("clusters")
+    ForkedServer.clusters = Path(given or tempfile.mkdtemp(prefix="aitbc-test-clusters-"))
 
 
-def pytest_sessionfinish() -> None:
-    """The cluster goes."""
-    if ForkedServer.clusters is not None:
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Says a new worker where the cluster is."""
+    node.workerinput["clusters"] = str(ForkedServer.clusters)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """The cluster goes, with the process that all others belong to."""
+    if ForkedServer.clusters is not None and not hasattr(session.config, "workerinput"):
         shutil.rmtree(ForkedServer.clusters, ignore_errors=True)
 
 

@@ -1,38 +1,33 @@
-"""What Litestar works out of a handler's signature, remembered: it is the same for every application that a process makes.
+"""What Litestar and our routes work out of a handler's signature, remembered: it is the same for every application of a process.
 
 A test process makes hundreds of applications, a server one.
 """
 
-from collections.abc import Iterable
-from types import MethodType
 from typing import Any
 
-from litestar import Controller
 from litestar._signature import SignatureModel
 from litestar.handlers import BaseRouteHandler
 from litestar.utils.helpers import unwrap_partial
 from litestar.utils.signature import ParsedSignature
 
+from aitbc.kernel.http import signature
+from aitbc.kernel.http.signature import HandlerSignature
+
+_ours: dict[Any, HandlerSignature] = {}
 _signatures: dict[Any, ParsedSignature] = {}
 _models: dict[Any, type[SignatureModel]] = {}
 _kept: list[Any] = []
 """What keys name by its number lives on, so that no other thing gets that number."""
 _parse = ParsedSignature.from_fn.__func__  # type: ignore[attr-defined]
 _create = SignatureModel.create.__func__  # type: ignore[attr-defined]
+_read = signature._read
 
 
 def remember_signatures() -> None:
     """Begin to remember, in this process."""
     ParsedSignature.from_fn = classmethod(_remembered_signature)  # type: ignore[assignment,method-assign]
     SignatureModel.create = classmethod(_remembered_model)  # type: ignore[assignment,method-assign]
-
-
-def remember_controllers(controllers: Iterable[type[Controller]]) -> None:
-    """Work out the signatures of their handlers now, for the processes that will be forked from this one."""
-    for controller in controllers:
-        for handler in vars(controller).values():
-            if isinstance(handler, BaseRouteHandler):
-                ParsedSignature.from_fn(MethodType(unwrap_partial(handler.fn), controller), {})
+    signature._read = _remembered_contract
 
 
 def _key(fn: Any) -> Any:
@@ -71,3 +66,13 @@ def _remembered_model(
     if key not in _models or _models[key]._fields is not parsed_signature.parameters:
         _models[key] = _create(cls, dependency_name_set, fn, parsed_signature, type_decoders, data_dto)
     return _models[key]
+
+
+def _remembered_contract(handler: BaseRouteHandler) -> HandlerSignature:
+    function = getattr(unwrap_partial(handler.fn), "__func__", None)
+    if (key := _key(function)) is None:
+        return _read(handler)
+    if key not in _ours:
+        _ours[key] = _read(handler)
+        _kept.append(function)
+    return _ours[key]

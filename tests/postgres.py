@@ -1,32 +1,36 @@
-"""The database of the tests: one embedded cluster a session, one migrated template, a fresh copy for each file."""
+"""The database of the tests: one embedded cluster a worker, a copy of a migrated one, and in it a fresh copy for each file."""
 
 import asyncio
 import itertools
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 
 import asyncpg
 import pytest
 
-from aitbc.app import MODULES, parts
-from aitbc.kernel.database.migrations import migrate
+from aitbc.app import MODULES
 from aitbc.kernel.database.unit_of_work import Database, Target
 from aitbc.server.postgres.embedded import Address, EmbeddedPostgres
+from aitbc.server.runtime import bootstrap
+from tests.chaos.clusters import FAST, copied_cluster, nothing_to_migrate
+from tests.chaos.forked import ForkedServer
 
 ISOLATION = os.environ.get("TEST_ISOLATION", "read committed")
 """The isolation of every transaction that does not choose its own: `serializable` runs any test under the strictest one."""
-FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "autovacuum": "off"}
-FAST |= {"default_transaction_isolation": ISOLATION}
 _numbers = itertools.count(1)
+_fresh: set[str] = set()
 
 
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Address]:
-    """A running server without durability: its data is thrown away at the end."""
-    server = EmbeddedPostgres(tmp_path_factory.mktemp("postgres"), settings=FAST)
-    address = server.start()
+    """A running server without durability, with a migrated database: its data is thrown away at the end."""
+    settings = FAST | {"default_transaction_isolation": ISOLATION}
+    server = EmbeddedPostgres(tmp_path_factory.mktemp("postgres"), settings=settings)
+    assert ForkedServer.clusters is not None
+    with copied_cluster(ForkedServer.clusters):
+        address = server.start()
     yield address
     server.discard()
 
@@ -48,14 +52,8 @@ async def run_sql(target: Target, *statements: str) -> None:
 
 @pytest.fixture(scope="session")
 def template(cluster: Address) -> str:
-    """The name of a database with every module's tables, ready to be copied."""
-    asyncio.run(_make_template(cluster))
-    return "template_aitbc"
-
-
-async def _make_template(cluster: Address) -> None:
-    await run_sql(owner_of(cluster, "postgres"), "CREATE DATABASE template_aitbc")
-    await migrate(owner_of(cluster, "template_aitbc"), parts(MODULES), secret=None)
+    """The name of a database with every module's tables, ready to be copied: nobody connects to it."""
+    return cluster.database
 
 
 @pytest.fixture(scope="session")
@@ -67,9 +65,20 @@ def new_database(cluster: Address, template: str) -> Callable[[], Target]:
         statement = f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy"
         with ThreadPoolExecutor(1) as elsewhere:  # an event loop may be running in this thread
             elsewhere.submit(asyncio.run, run_sql(owner_of(cluster, "postgres"), statement)).result()
+        _fresh.add(name)
         return owner_of(cluster, name)
 
     return make
+
+
+@contextmanager
+def migrated_already(target: Target) -> Iterator[None]:
+    """Within the block an application takes a database as it is if it is a copy of the migrated one that nobody has used yet."""
+    with pytest.MonkeyPatch.context() as patch:
+        if target.database in _fresh:
+            _fresh.discard(target.database)
+            patch.setattr(bootstrap, "_migrate", nothing_to_migrate)
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 Neither accepts a breaking change without a note in docs/api-changes.md.
 """
 
+import functools
 import json
 import subprocess
 import sys
@@ -11,10 +12,13 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+from litestar import Litestar
+
 from aitbc.app import MODULES
 from aitbc.kernel.primitives.version import this_build
 from aitbc.kernel.telemetry.metrics import Metrics
 from aitbc.server.asgi.openapi import document
+from aitbc.server.asgi.pages import Pages
 from aitbc.server.config.placement import MAIN
 from aitbc.server.runtime.application import DESCRIPTION, TITLE, litestar
 from tools.api_changes import breaking_changes
@@ -24,7 +28,19 @@ COMMITTED, NOTES = "docs/openapi.json", "docs/api-changes.md"
 
 
 def described() -> dict[str, Any]:
-    """The OpenAPI document of the whole application, with no service behind its routes."""
+    """The OpenAPI document of the whole application, with no service behind its routes; the caller's own to change."""
+    return cast(dict[str, Any], json.loads(_described()))
+
+
+@functools.cache
+def _described() -> str:
+    app = application()
+    told = document(app, title=TITLE, version=this_build().api, description=DESCRIPTION)
+    return json.dumps(told)
+
+
+def application(pages: Pages | None = None) -> Litestar:
+    """The whole application with no service behind its routes."""
     nobody = SimpleNamespace(
         wired=SimpleNamespace(services={}, modules=MODULES, offered=lambda m: dict.fromkeys((m.name, *m.parts))),
         modules=MODULES,
@@ -46,9 +62,7 @@ def described() -> dict[str, Any]:
         peers={},
         parts=(),
     )
-    app = litestar(cast(Any, nobody), this_build(), Metrics(this_build()))
-    told = document(app, title=TITLE, version=this_build().api, description=DESCRIPTION)
-    return cast(dict[str, Any], json.loads(json.dumps(told)))
+    return litestar(cast(Any, nobody), this_build(), Metrics(this_build()), pages)
 
 
 def written(told: dict[str, Any]) -> str:

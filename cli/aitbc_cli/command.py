@@ -214,8 +214,8 @@ def _seconds(options: Options) -> float | None:
 # Declaring a command -------------------------------------------------------------------------------------------------
 
 
-def noun(name: str, text: str, *, alone: bool = False) -> typer.Typer:
-    """The commands of one noun; `alone` for a noun that is itself a command."""
+def noun(name: str, text: str, *, alone: bool = False, group: type[TyperGroup] | None = None) -> typer.Typer:
+    """The commands of one noun; `alone` for a noun that is itself a command, `group` for one that finds more."""
     app = typer.Typer(
         name=name,
         help=text,
@@ -223,7 +223,7 @@ def noun(name: str, text: str, *, alone: bool = False) -> typer.Typer:
         add_completion=False,
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
-        cls=Group,
+        cls=group or Group,
         context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
     )
     if not alone:

@@ -40,6 +40,7 @@ NOUNS: dict[str, tuple[str, str]] = {
     "stake": ("stake", "Stake: lock money for power, unlock it, delegate the power."),
     "gov": ("gov", "Governance: propose, vote, and see what it changes."),
     "usage": ("usage", "What was paid for work, by day, account, kind, model, miner or key."),
+    "class": ("service_class", "Service classes: jobs in time for a price, or some of it back."),
     "budget": ("budget", "Budgets: limit what you spend in a day, a month or at all."),
     "limit": ("limit", "Rate limits: how much is asked at a time, by key and model."),
     "account": ("account", "Accounts and their balances."),
@@ -95,7 +96,10 @@ def _of_package(noun: str) -> Any:
     """The commands that another package adds. Raises `Stop` where they cannot be loaded."""
     point = added()[noun]
     try:
-        loaded = typer.main.get_command(point.load())
+        found = point.load()
+        if not isinstance(found, typer.Typer):  # click's groups are none: typer has a click of its own
+            raise TypeError(f"{point.value} is no typer.Typer")
+        loaded = typer.main.get_command(found)
     except Exception as error:  # noqa: BLE001 - whatever its author did
         package = "another package" if point.dist is None else point.dist.name
         reason = f"the commands of {package} cannot be loaded: {type(error).__name__}: {error}"

@@ -10,8 +10,10 @@ LINE_LENGTH_MAX = 120
 
 
 def docstring_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """The lines of a file that belong to a docstring, or to a text below an attribute, each with its number."""
+    """The lines of a file that belong to a docstring, or to a text below an attribute, with their numbers; none where all fit."""
     lines = path.read_text(encoding="utf-8").splitlines()
+    if max(map(len, lines), default=0) <= LINE_LENGTH_MAX:
+        return  # spares the reading of most files
     for node in ast.walk(tree(path)):
         match node:
             case ast.Expr(value=ast.Constant(value=str())):

@@ -30,6 +30,8 @@ def reading_blocks(file: ast.Module) -> list[ast.AsyncWith]:
 
 
 def changing(path: Path) -> list[str]:
+    if ".raw()" not in path.read_text(encoding="utf-8"):
+        return []
     file = tree(path)
     constants = statements_in(file)
     found = []

@@ -60,7 +60,7 @@ AIMS = (
     Aim("cpu_us_per_token", "CPU of server, database and miner for one streamed token", at_most=60),
     Aim("device_claim_us", "CPU of a claim that reserves a GPU, of 1,000 miners with 8 each"),
     Aim("device_claim_vs_plain", "the same ÷ a claim without a GPU", at_most=1.3),
-    Aim("hook_native_us", "CPU of asking a plugin in Python for a price"),
+    Aim("hook_native_us", "CPU of asking a plugin in Python for a price", at_most=50),
     Aim("hook_wasm_us", "the same of a sandboxed one with a warm instance", at_most=100),
     Aim("hook_none_ns", "what a call site costs where no plugin is installed, paired with none", at_most=1000),
     Aim("hostile_p99_ratio", "p99 of others while hostile plugins are asked ÷ without them", at_most=1.2),

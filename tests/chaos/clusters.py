@@ -1,4 +1,4 @@
-"""Migrated clusters for the embedded PostgreSQL of test servers: one is made for each worker, and copied for each installation.
+"""Migrated clusters for the embedded PostgreSQL of tests: one is made for all workers, and copied for each that wants one.
 
 To run initdb and all migrations takes longer than all else that a first start does. Servers that are started as programs make
 their own.
@@ -8,9 +8,11 @@ import asyncio
 import fcntl
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from aitbc.app import MODULES, parts
 from aitbc.kernel.database.migrations import migrate
@@ -18,6 +20,7 @@ from aitbc.kernel.database.unit_of_work import Target
 from aitbc.server.postgres import embedded
 from aitbc.server.postgres.cluster import make_cluster
 from aitbc.server.postgres.paths import Layout
+from aitbc.server.runtime import bootstrap
 
 FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "autovacuum": "off"}
 Make = Callable[..., None]
@@ -28,8 +31,28 @@ def copy_clusters(folder: Path) -> None:
 
     What dies in tests are processes: what those wrote survives them in the system's memory.
     """
-    embedded.make_cluster = partial(_copy, folder, make_cluster)  # type: ignore[attr-defined]
+    embedded.make_cluster = partial(_copy_to_serve, folder, make_cluster)  # type: ignore[attr-defined]
     embedded.DEFAULTS = {**embedded.DEFAULTS, "fsync": "off"}
+
+
+@contextmanager
+def copied_cluster(folder: Path) -> Iterator[None]:
+    """Within the block a new embedded PostgreSQL of this process is a copy too; what it waits for is its own business."""
+    make: Make = embedded.make_cluster  # type: ignore[attr-defined]
+    embedded.make_cluster = partial(_copy, folder, make)  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        embedded.make_cluster = make  # type: ignore[attr-defined]
+
+
+def _copy_to_serve(folder: Path, make: Make, layout: Layout, *, owner: str, sync: bool) -> None:
+    _copy(folder, make, layout, owner=owner, sync=sync)
+    bootstrap._migrate = nothing_to_migrate
+
+
+async def nothing_to_migrate(*_: Any, **__: Any) -> None:
+    """What a start does to a database that the same code migrated a moment ago."""
 
 
 def _copy(folder: Path, make: Make, layout: Layout, *, owner: str, sync: bool) -> None:

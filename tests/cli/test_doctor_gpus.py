@@ -96,6 +96,18 @@ def test_containers_need_an_engine_and_a_cdi_file(
     assert gpus.containers(case).result == "ok"
 
 
+def test_a_cluster_answers_or_not_and_gets_no_containers(
+    case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert gpus.cluster(case).result == "skipped"
+    appear(tmp_path, "sinfo", "sbatch", mode=0o755)
+    for said, code, result in (("all*", 0, "ok"), ("", 0, "warning"), ("", 1, "warning")):
+        (tmp_path / "sinfo").write_text(f"#!/bin/sh\necho {said}\nexit {code}\n")
+        found = gpus.cluster(case)
+        assert found.result == result and ("container" in found.message) == (result == "ok"), found
+
+
 def test_memory_and_room_are_said_with_what_helps(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     assert gpus.memory_bound(case).result in ("ok", "skipped")
     assert gpus.model_room(case).result in ("ok", "skipped")

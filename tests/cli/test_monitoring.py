@@ -67,6 +67,19 @@ def test_usage_is_told_to_everybody_of_their_own(installation: CliInstallation) 
     assert installation.admin.gets("usage", "--from", "2030-01-01") == []
 
 
+def test_a_service_class_is_sold_bought_and_withdrawn(installation: CliInstallation) -> None:
+    admin, alice = installation.admin, installation.alice
+    made = admin.gets("class", "create", "gold", "--work", "embed", "--finish", "60", "--price", "0.01", "--days", "1")
+    assert (made["price"], made["credit_percent"], made["target"]) == ("0.01", 100, 0.99)
+    assert [one["name"] for one in alice.gets("class", "list")] == ["gold"]
+    bought = alice.gets("class", "buy", "gold")
+    assert (bought["state"], bought["price"]) == ("active", "0.01")
+    assert alice.gets("class", "show", bought["id"])["good"] == 0
+    assert [one["id"] for one in alice.gets("class", "bought")] == [bought["id"]]
+    assert admin.gets("class", "withdraw", "gold", "--yes")["name"] == "gold"
+    alice.does("class", "buy", "gold", code=5)
+
+
 def test_one_look_shows_what_is_wrong(installation: CliInstallation) -> None:
     until_up(installation, "module/ai")
     end = time.monotonic() + 30

@@ -2,7 +2,6 @@
 
 import json
 import ssl
-import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,18 +11,9 @@ from threading import Thread
 import pytest
 from standardwebhooks import Webhook
 
+from tests.certificates import certificate
 from tests.cli.installation import CliInstallation, MinerAtWork
 from tests.cli.tiny_server import Received, Reply, TinyServer, answering
-
-
-def certificate(folder: Path, name: str) -> tuple[Path, Path]:
-    """A certificate for this machine, and its key, made at the first call."""
-    chain, key = folder / f"{name}.pem", folder / f"{name}.key"
-    if not chain.exists():
-        new = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=localhost"
-        names = ["-addext", "subjectAltName=DNS:localhost", "-keyout", str(key), "-out", str(chain)]
-        subprocess.run([*new.split(), *names], check=True, capture_output=True)
-    return chain, key
 
 
 @contextmanager

@@ -84,7 +84,7 @@ def pages() -> Iterator[tuple[Page, Page]]:
         yield listed, other
 
 
-@pytest.fixture(scope="module", params=scaled(["all split"], ["mounted", "all split"]))
+@pytest.fixture(scope="module", params=scaled(["mounted"], ["mounted", "all split"]))
 def server(
     request: pytest.FixtureRequest, pages: tuple[Page, Page], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[ServerProcess]:

@@ -171,12 +171,14 @@ def test_started_means_ready_with_a_module_of_its_own(booted: Machine, port: int
     assert "process_resident_memory_bytes" in ask(port, "/metrics", key)[1]
 
 
+@only_in_full
 def test_the_account_of_the_service_runs_its_commands(booted: Machine, port: int) -> None:
     command = ["runuser", "-u", "aitbc", "--", "env", "AITBC_STATE_DIR=/var/lib/aitbc"]
     said = booted.run(*command, "LD_LIBRARY_PATH=/opt/python/lib", "/opt/aitbc/.venv/bin/aitbc", "status")
     assert f"http://127.0.0.1:{port}" in said
 
 
+@only_in_full
 def test_the_server_holds_no_power_and_takes_its_secret_from_systemd(booted: Machine) -> None:
     pid = booted.show("aitbc.service")["MainPID"]
     status = dict(re.findall(r"(?m)^(\w+):\s+(.*)$", booted.run("cat", f"/proc/{pid}/status")))
@@ -219,6 +221,7 @@ def test_a_fault_of_the_configuration_is_not_tried_again(booted: Machine) -> Non
         assert booted.show("aitbc@ai.service")["ActiveState"] == "inactive"
 
 
+@only_in_full
 def test_stopping_ends_both_and_every_process(booted: Machine) -> None:
     booted.run("systemctl", "stop", "aitbc.service")
     for unit in ("aitbc.service", "aitbc@ai.service"):

@@ -12,6 +12,7 @@ from tests.modules.ai.protocols.bench import Bench
 from tests.modules.ai.protocols.conftest import anyio_backend, bench
 
 __all__ = ["anyio_backend", "bench"]
+EMBEDS = True
 
 PAGE = ROOT / "docs/guides/openai.md"
 

@@ -1,4 +1,8 @@
-"""Where a journey runs: the test app in this process, and then a test installation of each shape, one after the other."""
+"""Where a journey runs: by `make test-all` in the test app of this process and in a test installation of each shape.
+
+`make test` runs a journey in one place: in the shape that is furthest from one process, or, where that shape adds little to what
+other journeys prove of it, in this process.
+"""
 
 from collections.abc import AsyncIterator, Callable
 
@@ -11,6 +15,10 @@ from tests.journeys.shapes import ALL_SHAPES, FEW_SHAPES, TestInstallation, clea
 from tests.scale import scaled
 
 IN_PROCESS = "in process"
+first_in_process = pytest.mark.parametrize(
+    "installation", [IN_PROCESS, *scaled((), ALL_SHAPES)], indirect=True, scope="module"
+)
+"""`make test` runs these journeys in this process: `test_paid_job` and `test_market` walk the same ways between processes."""
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +27,7 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-@pytest.fixture(scope="module", params=[IN_PROCESS, *scaled(FEW_SHAPES[:1], ALL_SHAPES)])
+@pytest.fixture(scope="module", params=scaled(FEW_SHAPES[:1], (IN_PROCESS, *ALL_SHAPES)))
 async def installation(
     request: pytest.FixtureRequest,
     tmp_path_factory: pytest.TempPathFactory,

@@ -10,9 +10,10 @@ from google.protobuf.json_format import ParseDict
 
 from aitbc.kernel.crypto.signing import canonical, verify
 from tests.app import Caller
+from tests.journeys.conftest import first_in_process
 from tests.journeys.hand_miner import HandMiner, Place
 
-pytestmark = pytest.mark.anyio
+pytestmark = first_in_process
 HERMES = "/api/v1/hermes"
 LOOKS = 300
 

@@ -17,7 +17,7 @@ import pytest
 
 from tests.cli.forked_program import as_forked
 from tests.journeys.shapes import SHAPES, placed
-from tests.scale import only_in_full, scaled
+from tests.scale import FULL, only_in_full, scaled
 
 AITBC = str(Path(sys.executable).with_name("aitbc"))
 SECONDS = 120
@@ -55,15 +55,16 @@ def test_it_holds_once_and_again_with_the_data_of_the_first_time_and_serves_unti
     environment: dict[str, str], shape: str
 ) -> None:
     environment |= placed(**SHAPES[shape])
-    first = _run(environment, "demo", "--once", "--port", "0")
-    assert first.returncode == 0, first.stdout + first.stderr
-    assert "receipt verified" in first.stdout
-    assert "chain verified" in first.stdout
     state = Path(environment["AITBC_STATE_DIR"])
-    assert state.stat().st_mode & 0o077 == 0
-    chain = state / "demo/chain.jsonl"
-    height = _height(chain)
+    chain, height = state / "demo/chain.jsonl", 0
+    if FULL:  # the second time does all that the first does
+        first = _run(environment, "demo", "--once", "--port", "0")
+        assert first.returncode == 0, first.stdout + first.stderr
+        assert "receipt verified" in first.stdout
+        assert "chain verified" in first.stdout
+        height = _height(chain)
     assert _again_until_ctrl_c(environment) == 0
+    assert state.stat().st_mode & 0o077 == 0
     assert _height(chain) > height
     here: Any = {"environment": environment, "folder": state.parent}
     checked = as_forked("receipt", "verify", str(chain.with_name("receipt.json")), "--json", **here)

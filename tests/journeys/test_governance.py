@@ -104,7 +104,7 @@ def settings(folder: Path) -> dict[str, str]:
     return {"AITBC_CONFIG": str(file)}
 
 
-@pytest.mark.parametrize("shape", scaled(["all split"], ["exposed", "trading split", "ai split", "all split"]))
+@pytest.mark.parametrize("shape", scaled(["all split"], list(SHAPES)))
 def test_a_vote_changes_the_next_quote_and_the_chain_verifies(tmp_path: Path, shape: str) -> None:
     made = Installation(tmp_path, SHAPES[shape], **settings(tmp_path)).start()
     try:

@@ -11,14 +11,10 @@ import httpx
 import pytest
 
 from tests.app import Caller
-from tests.journeys.conftest import IN_PROCESS
+from tests.journeys.conftest import first_in_process
 from tests.journeys.hand_miner import HandMiner, Place
-from tests.journeys.shapes import ALL_SHAPES
-from tests.scale import scaled
 
-pytestmark = pytest.mark.parametrize(
-    "installation", [IN_PROCESS, *scaled((), ALL_SHAPES)], indirect=True, scope="module"
-)
+pytestmark = first_in_process
 """Of other places it is in `make test` that a key revoked at one of two servers ends at the other (test_replicas)."""
 KEYS = "/api/v1/identity/keys"
 JOBS = "/api/v1/ai/jobs"

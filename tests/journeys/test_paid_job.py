@@ -31,7 +31,7 @@ async def balance(caller: Caller) -> dict[str, Decimal]:
 
 async def sealed(caller: Caller, receipt: str) -> bytes:
     """The file of a receipt, once it is in a block."""
-    for _ in range(100):
+    for _ in range(600):
         answer = await caller.get(f"/api/v1/trading/receipts/{receipt}")
         if answer.status_code == 200 and answer.json().get("proof"):
             return answer.content

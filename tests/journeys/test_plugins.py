@@ -11,10 +11,12 @@ import pytest
 
 from aitbc.kernel.crypto.signing import Key
 from aitbc.kernel.hooks.manifest import manifest_text, package_digest, statement
+from tests.journeys.conftest import first_in_process
 from tests.journeys.hand_miner import Place
 from tests.kernel.hooks.plugins import HALF, manifest, module
 from tests.modules.plugins.make import word
 
+pytestmark = first_in_process
 API = "/api/v1/plugins"
 PATIENCE = 60.0
 

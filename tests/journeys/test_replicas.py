@@ -17,7 +17,7 @@ from tests.nats_server import NatsServer
 from tests.scale import scaled
 
 FEW = REPLICAS + (OVER_NATS if NatsServer.is_installed() else "")
-REVOKED_SECONDS = 8.0
+REVOKED_SECONDS = 30.0
 """What a replica remembers of a key is forgotten within a second; the rest is what a starved machine takes."""
 POLL_SECONDS = 20
 GRANTS = scaled(3, 20)
@@ -62,9 +62,7 @@ async def test_a_miner_that_waits_at_one_gets_what_is_submitted_at_the_other(rep
         job = await submit(at(replicas, submitting, alice))
         [lease] = await poll
         assert lease["job"] == job["id"]
-        assert (
-            time.monotonic() - started < POLL_SECONDS / 2
-        )  # it was woken: a poll that ends by itself takes all its time
+        assert time.monotonic() - started < POLL_SECONDS - 2  # it was woken: one that ends by itself takes all its time
         assert (await miner.deliver(lease)).json()["state"] == "succeeded"
         told = await at(replicas, submitting, alice).get(f"/api/v1/ai/jobs/{job['id']}")
         assert told.json()["state"] == "succeeded"

@@ -8,9 +8,11 @@ from decimal import Decimal
 from aitbc.kernel.crypto.chain_format import verify_receipt
 from aitbc.kernel.crypto.chain_verifier import verify_export
 from aitbc.kernel.crypto.copies import copy_id
+from tests.journeys.conftest import first_in_process
 from tests.journeys.hand_miner import HandMiner, Place, embedding
 from tests.journeys.test_paid_job import balance, sealed, submit
 
+pytestmark = first_in_process
 WRONG = {"model": "by-hand", "weights": f"sha256:{'0' * 64}", "dimensions": 2, "vectors": [[0.0, -1.0]]}
 
 

@@ -1,5 +1,6 @@
 """Jobs in the legacy dialect: submitted, watched, paid and cancelled as legacy clients do it, under our rules."""
 
+import base64
 import time
 from collections.abc import Callable
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
+from aitbc.modules.ai.models.canary_picture import picture_of
 from tests.legacy.installation import Installation
 
 UNKNOWN = "job_00000000000000000000000000"
@@ -244,6 +246,18 @@ def test_a_task_that_nobody_does_is_refused_with_those_that_are(installation: In
     samplers = told(ask(installation, "ai", "GET", "/optimization/agents", None))
     assert {one["id"] for one in samplers["agents"]} == {"tpe", "random", "qmc"}
     assert ask(installation, "ai", "POST", "/multimodal/process", {"modality": "audio"}).status_code == 501
+    for both in ({"image": "iVBORw0KGgo="}, {"text": "what it shows"}):
+        assert (
+            ask(installation, "ai", "POST", "/multimodal/process", both | {"modality": "multimodal"}).status_code == 422
+        )
+    picture = base64.b64encode(picture_of("12345678")).decode()
+    begun = {"modality": "multimodal", "text": "some digits", "image": picture, "payment_amount": 0.2}
+    graph = told(ask(installation, "ai", "POST", "/multimodal/process", begun))["task_id"]
+    assert graph.startswith("graph_")
+    for path, status in (("nobody/capabilities", 404), ("ocr/capabilities", 200)):
+        assert ask(installation, "coordinator", "GET", f"/multimodal/agents/{path}", None).status_code == status
+    other = ask(installation, "coordinator", "POST", "/multimodal/agents/embed/process", {"modalities": {"audio": "a"}})
+    assert other.status_code == 501
     assert ask(installation, "coordinator", "POST", "/v1/services/blender/render", {}).status_code == 501
 
 

@@ -43,8 +43,17 @@ def test_the_nine_endpoints_say_what_is_so(installation: Installation) -> None:
             part for parts in split["task_distribution"].values() for part in ([parts], parts)[isinstance(parts, list)]
         ]
         assert sorted(given) == ["a", "b", "c"]
-        together["task_data"]["votes"] = {agent: True, other: True}
-        assert client.post("/collaboration/coordinate", json=together).json()["consensus_reached"]
+        voting = f"/collaboration/{split['decision_id']}/votes"
+        foreign = client.post(voting, json={"votes": {agent: True}})
+        assert foreign.status_code == 403, "its owner votes for it, and nobody else"
+        together["task_data"] |= {"decision_id": split["decision_id"], "votes": {agent: True, other: True}}
+        assert client.post("/collaboration/coordinate", json=together).status_code == 403
+        del together["task_data"]["votes"]
+        for voter, reached in ((agent, False), (other, True)):
+            with installation.client("hermes", key=installation.admin) as owner:
+                assert owner.post(voting, json={"votes": {voter: True}}).status_code == 200
+            stands = client.post("/collaboration/coordinate", json=together).json()
+            assert (stands["decision_id"], stands["consensus_reached"]) == (split["decision_id"], reached), stands
         assert client.post("/collaboration/coordinate", json={"agent_ids": [agent]}).status_code == 422
         assert client.post("/collaboration/coordinate", json={"agent_ids": [agent, "nobody"]}).status_code == 404
         for strategy, ratio in (("performance", 0.3), ("cost", 0.1), ("balanced", 0.5)):

@@ -211,6 +211,30 @@ ROWS |= {
         items="",
         reads=OFFER,
     ),
+    "O902": Row(
+        *("multimodal process", "coordinator", "POST", "/multimodal/agents/embed/process"),
+        {"modalities": {"text": "Hello"}, "output_format": "json"},
+        reads=frozenset({"id", "task_id", "status"}),
+    ),
+    "O903": Row(
+        *("multimodal benchmark", "coordinator", "POST", "/multimodal/agents/embed/benchmark"),
+        {"dataset": "d", "metrics": ["latency"], "iterations": 3},
+        reads=frozenset({"id", "latency_ms", "throughput"}),
+    ),
+    "O908": Row(
+        *("multimodal capabilities", "coordinator", "GET", "/multimodal/agents/ocr/capabilities"),
+        reads=frozenset({"id", "modalities", "status", "input_schema"}),
+    ),
+    "O909": Row(
+        *("multimodal test", "coordinator", "POST", "/multimodal/agents/embed/test/text"),
+        {},
+        reads=frozenset({"status", "processing_time", "accuracy"}),
+    ),
+    "OA06": Row(
+        *("optimize predict", "coordinator", "POST", "/predict/agents/embed/resources"),
+        {"horizon_hours": 24, "resources": "cpu", "confidence_threshold": 0.9},
+        reads=frozenset({"agent_id", "prediction", "seconds", "confidence"}),
+    ),
     "O726": Row(
         *("marketplace agents analytics", "coordinator", "GET", "/analytics/marketplace?time_range=24h"),
         reads=frozenset({"total_offers", "total_transactions", "total_volume"}),
@@ -222,20 +246,15 @@ ROWS |= {
 """Each request by the number of its case; those of the marketplace and of governance last."""
 REFUSED: Mapping[str, tuple[str, str, str, Any]] = {
     "O901": ("multimodal agent", "POST", "/multimodal/agents", {"name": "a", "modalities": ["text"]}),
-    "O902": ("multimodal process", "POST", "/multimodal/agents/a/process", {"text": "Hello"}),
-    "O903": ("multimodal benchmark", "POST", "/multimodal/agents/a/benchmark", {"dataset": "d"}),
     "O904": ("multimodal optimize", "POST", "/multimodal/agents/a/optimize", {"objective": "latency"}),
     "O905": ("multimodal convert", "POST", "/multimodal/convert", {"output_format": "text"}),
     "O906": ("multimodal search", "POST", "/multimodal/search", {"query": "q"}),
     "O907": ("multimodal attention", "POST", "/multimodal/agents/a/attention", {"inputs": {}}),
-    "O908": ("multimodal capabilities", "GET", "/multimodal/agents/a/capabilities", None),
-    "O909": ("multimodal test", "POST", "/multimodal/agents/a/test/text", {}),
     "OA01": ("optimize self-opt enable", "POST", "/optimize/agents/a/enable", {"mode": "auto-tune"}),
     "OA02": ("optimize self-opt status", "GET", "/optimize/agents/a/status", None),
     "OA03": ("optimize self-opt objectives", "POST", "/optimize/agents/a/objectives", {"targets": {}}),
     "OA04": ("optimize self-opt recommendations", "GET", "/optimize/agents/a/recommendations", None),
     "OA05": ("optimize self-opt apply", "POST", "/optimize/agents/a/apply/r1", {"confirm": True}),
-    "OA06": ("optimize predict", "POST", "/predict/agents/a/resources", {"horizon": 24}),
     "OA07": ("optimize tune auto", "POST", "/tune/agents/a/auto", {"parameters": {}}),
     "OA10": ("optimize disable", "POST", "/optimize/agents/a/disable", {}),
 }

@@ -51,6 +51,10 @@ class StockedApp:
     """What exists, by the names that paths and queries have for it."""
     sums: str = ""
     """The statement that adds up what is stored."""
+    asked: int = 0
+    """How many requests there were."""
+    rested: tuple[int, dict[str, str]] = (-1, {})
+    """What was stored the last time that the app was at rest, and after how many requests that was."""
 
     def call(self, operation: Operation) -> Call:
         """A right request of somebody who may."""
@@ -79,6 +83,7 @@ class StockedApp:
 
     async def ask(self, call: Call) -> Answer:
         """The answer to a call."""
+        self.asked += 1
         return await ask(self.app.asgi, call)
 
     async def stored(self) -> dict[str, str]:
@@ -99,6 +104,18 @@ class StockedApp:
         kept = [name for (name,) in tables if name not in COUNTERS]
         each = (f'(SELECT {held} FROM {name} t{aside.get(name, "")}) AS "{name}"' for name in kept)
         return f"SELECT {', '.join(each)}"
+
+    async def before(self) -> dict[str, str]:
+        """What is stored while the app is at rest: looked at again only if there was a request since it last was."""
+        if self.rested[0] != self.asked:
+            self.rested = (self.asked, await self.settled())
+        return self.rested[1]
+
+    async def after(self, before: dict[str, str]) -> dict[str, str]:
+        """What is stored after some requests; where that is something else, once all that they began is done."""
+        now = await self.stored()
+        self.rested = (self.asked, now if now == before else await self.settled())
+        return self.rested[1]
 
     async def settled(self) -> dict[str, str]:
         """What is stored once all that was begun is done: events that go their way reach their hearers."""
@@ -188,6 +205,9 @@ async def _things(app: TestApp, stocked: StockedApp, owner: Caller, miner: HandM
     for_sale = {"miner": rented.id, "sells": "device", "price": "0.25"}
     looked_at = {"name": "nightly", "kind": "push", "interval_seconds": 86_400}
     monitor = (await (await app.admin()).post("/api/v1/monitoring/monitors", looked_at)).json()["id"]
+    promise = {"name": "embed-gold", "work": "embed", "finish_seconds": 60, "price": "0.01"}
+    await (await app.admin()).post("/api/v1/monitoring/service-classes", promise)
+    bought = await owner.post("/api/v1/monitoring/class-purchases", {"service_class": "embed-gold"})
     offered = (await owner.post("/api/v1/marketplace/offers", for_sale)).json()["id"]
     later = (now() + timedelta(days=2)).isoformat()
     ahead = {"offer": offered, "duration_seconds": 3600, "max_price": "0.25", "starts_at": later}
@@ -215,6 +235,8 @@ async def _things(app: TestApp, stocked: StockedApp, owner: Caller, miner: HandM
             "market_bid": bid,
             "market_booking": market_booking,
             "monitor": monitor,
+            "service_class": "embed-gold",
+            "class_purchase": bought.json()["id"],
             "schedule": schedule,
             "public_key": voter,
             "move": stake,

@@ -1,6 +1,6 @@
 """The committed description of the API: a change that breaks its clients is refused without a note."""
 
-import copy
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,14 +11,22 @@ from tools import api
 from tools.api_changes import breaking_changes
 
 DESCRIBED = api.described()
+PATHS = ("/api/v1/ai/jobs", "/api/v1/ai/jobs/{job}", "/api/v1/identity/keys")
+"""What the changes of these tests are made to; the whole description is compared once, with itself."""
+FEW = DESCRIBED | {"paths": {path: DESCRIBED["paths"][path] for path in PATHS}}
 Change = Callable[[Any], object]
 
 
+def copied() -> Any:
+    """A description of few paths, to change."""
+    return json.loads(json.dumps(FEW))
+
+
 def changed(change: Change) -> list[str]:
-    """What a change of the description breaks, and that undoing it breaks nothing that is asked for in the test."""
-    after = copy.deepcopy(DESCRIBED)
+    """What a change of the description breaks."""
+    after = copied()
     change(after)
-    return breaking_changes(DESCRIBED, after)
+    return breaking_changes(FEW, after)
 
 
 def schema(document: Any, name: str) -> Any:
@@ -113,16 +121,17 @@ def test_a_breaking_change_needs_a_note(
     (tmp_path / "docs").mkdir()
     notes = tmp_path / api.NOTES
     notes.write_text("")
+    monkeypatch.setattr(api, "described", copied)
     assert api.main(["write"], tmp_path) == 0
     assert api.main(["check"], tmp_path) == 0
-    after = copy.deepcopy(DESCRIBED)
+    after = copied()
     del schema(after, "Job")["properties"]["price"]
     monkeypatch.setattr(api, "described", lambda: after)
     for command in ("check", "write"):
         capsys.readouterr()
         assert api.main([command], tmp_path) == 1
         assert "`POST /api/v1/ai/jobs: answer 201/price: removed`" in capsys.readouterr().err
-    lines = breaking_changes(DESCRIBED, after)
+    lines = breaking_changes(FEW, after)
     notes.write_text("\n".join(f"* `{line}`: it was never right." for line in lines))
     assert api.main(["check"], tmp_path) == 1
     assert "run: make map" in capsys.readouterr().err

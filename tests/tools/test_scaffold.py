@@ -50,9 +50,9 @@ CHECKS: list[tuple[str, ...]] = [
     ("ruff", "check", "--no-cache", "{files}"),
     ("lint-imports", "--no-logo", "--no-cache"),
     ("python", "-m", "tools.documents", "check"),
-    ("pytest", "-q", f"tests/modules/{NAME}"),
 ]
 SLOW_CHECKS: list[tuple[str, ...]] = [
+    ("pytest", "-q", f"tests/modules/{NAME}"),
     ("python", "-m", "tools.schema", "check"),
     ("python", "-m", "tools.api", "check"),
     (

@@ -19,6 +19,16 @@ PAIR = "GOLD-AITBC"
 NEVER_MET = {"filter": "region = nowhere", "duration_seconds": 3600, "price_hour": "0.01", "label": "a test"}
 RULES = {"AITBC_GOVERNANCE__DELAY_SECONDS": "{general = 1, parameters = 1}", "AITBC_MONITORING__STATUS_PAGE": "true"}
 """Settings with which voting starts at once, and everybody sees the status."""
+PROGRAM = {"kind": "command", "max_price": "0.04"}
+"""No miner here allows it, so that it waits."""
+GRAPH = {"name": "two steps", "budget": "0.2", "nodes": [PROGRAM | {"name": "first", "input": {"program": "absent"}}]}
+STUDY = PROGRAM | {
+    "name": "a rate",
+    "input": {"program": "absent", "arguments": ["--rate={{params.rate}}"]},
+    "params": {"rate": {"type": "float", "low": 0.0, "high": 1.0}},
+    "trials": 2,
+    "budget": "0.2",
+}
 
 
 @dataclass
@@ -46,8 +56,14 @@ class Stock:
     """A run of that agent that waits for the buyer's word."""
     plugin: str
     """A plugin of the owner's, which is installed."""
+    deployment: str
+    """A deployment of the owner's to an edge and to a place without one."""
     proposal: str
     """A proposal of the buyer's that is voted on."""
+    graph: str
+    """A graph of the buyer's, which is paused."""
+    study: str
+    """A study of the buyer's, whose trials wait."""
 
     @property
     def pages(self) -> tuple[str, ...]:
@@ -60,6 +76,7 @@ class Stock:
             *(f"/market/book/{self.bid}", f"/market/exchange/pairs/{PAIR}", f"/market/exchange/orders/{self.order}"),
             *(f"/trades/{plural.get(name, name + 's')}/{found}" for name, found in ids.items()),
             *(f"/agents/{self.agent}", f"/agents/{self.agent}/skills/work", f"/agents/runs/{self.run}"),
+            *(f"/graphs/{self.graph}", f"/studies/{self.study}"),
             *(f"/plugins/{self.plugin}", f"/proposals/{self.proposal}", f"/proposals/{self.proposal}?days=30"),
         )
 
@@ -81,7 +98,10 @@ async def stocked(place: Place, buyer: Caller, owner: Caller) -> Stock:
         agent=agent,
         run=run,
         plugin=await _plugin(place, owner),
+        deployment=await _deployment(owner, miner),
         proposal=await _proposal(buyer),
+        graph=await _graph(buyer),
+        study=_id(await buyer.post("/api/v1/ai/studies", STUDY)),
     )
 
 
@@ -148,6 +168,21 @@ async def _agents(buyer: Caller, owner: Caller) -> tuple[str, str]:
     run = _id(await buyer.post("/api/v1/hermes/runs", {"agent": agent, "text": "please"}))
     await _state(buyer, f"/api/v1/hermes/runs/{run}", "input_required")
     return agent, run
+
+
+async def _graph(buyer: Caller) -> str:
+    graph = _id(await buyer.post("/api/v1/ai/graphs", GRAPH))
+    assert (await buyer.post(f"/api/v1/ai/graphs/{graph}/pause")).status_code == 200
+    return graph
+
+
+async def _deployment(owner: Caller, miner: HandMiner) -> str:
+    path = "/api/v1/hermes"
+    made = await owner.post(f"{path}/edges", {"miner": miner.id, "location": "eu-central"})
+    assert made.status_code == 201, made.text
+    model = {"kind": "embed", "name": "wordllama-256"}
+    wanted = {"name": "assistant", "locations": ["eu-central", "us-west"], "model": model}
+    return _id(await owner.post(f"{path}/deployments", wanted))
 
 
 async def _plugin(place: Place, owner: Caller) -> str:

@@ -1,6 +1,7 @@
 """What forms of the market's, trades', agents', plugins' and governance's pages do, and what they show when they are refused."""
 
 import asyncio
+import json
 import re
 from datetime import timedelta
 from typing import Any
@@ -10,7 +11,7 @@ import httpx
 from aitbc.kernel.primitives.clock import now
 from tests.journeys.hand_miner import HandMiner
 from tests.web.conftest import Market, Person
-from tests.web.stock import PAIR
+from tests.web.stock import GRAPH, PAIR, STUDY
 
 
 def id_in(answer: httpx.Response, base: str) -> str:
@@ -221,6 +222,22 @@ async def test_an_agent_is_called_at_a_price_that_is_shown_and_waits_for_a_word(
     assert (await api(market.buyer, f"hermes/runs/{first}"))["steps"][0]["state"] == "done"
 
 
+async def test_an_owner_sees_edges_and_what_they_serve_at_each_place_and_changes_it(market: Market) -> None:
+    deployment = market.stock.deployment
+    page = f"/agents/deployments/{deployment}"
+    assert "eu-central" in (await market.owner.get("/agents/edges")).text
+    shown = (await market.owner.get(page)).text
+    assert all(word in shown for word in ("assistant", "eu-central", "us-west", "no edge", "unknown", "wordllama-256"))
+    assert (await market.buyer.get(page)).status_code == 404
+    refused(await market.owner.send(f"{page}/scale", replicas="0"))
+    assert (await market.owner.send(f"{page}/scale", replicas="3")).status_code == 303
+    assert (await api(market.owner, f"hermes/deployments/{deployment}"))["replicas"] == 3
+    assert (await market.owner.send(f"{page}/rollback")).status_code == 303
+    assert (await api(market.owner, f"hermes/deployments/{deployment}"))["state"] == "failed", "none was good before"
+    assert (await market.owner.send(f"{page}/end")).status_code == 303
+    assert "Scale" not in (await market.owner.get(page)).text
+
+
 async def test_an_operator_sees_what_an_install_changes_and_removes_it(market: Market) -> None:
     path = f"/plugins/{market.stock.plugin}"
     page = (await market.operator.get(path)).text
@@ -262,3 +279,24 @@ async def test_a_parameter_is_proposed_simulated_and_taken_back(market: Market) 
     assert "With this proposal" in simulated
     assert (await market.buyer.send(f"/proposals/{proposal}/cancel", reason="no")).status_code == 303
     assert (await api(market.buyer, f"governance/proposals/{proposal}"))["state"] == "cancelled"
+
+
+async def test_graphs_and_studies_are_begun_paused_and_canceled_by_their_pages(market: Market) -> None:
+    for plural, described in (("graphs", GRAPH), ("studies", STUDY)):
+        assert "not JSON" in refused(await market.buyer.send(f"/{plural}/new", text="nodes: []"))
+        kept = refused(await market.buyer.send(f"/{plural}/new", text='{"budget": "1", "what": 1}'))
+        assert "&#34;what&#34;: 1" in kept
+        begun = await market.buyer.send(f"/{plural}/new", text=json.dumps(described), once=f"once-{plural}-0123456789")
+        one = id_in(begun, f"/{plural}")
+        assert one in (await market.buyer.get(f"/{plural}")).text
+        assert (await market.buyer.send(f"/{plural}/{one}/pause")).status_code == 303
+        assert "Go on" in (await market.buyer.get(f"/{plural}/{one}")).text
+        assert one in (await market.buyer.get(f"/{plural}?state=paused")).text
+        assert (await market.buyer.send(f"/{plural}/{one}/resume")).status_code == 303
+        assert (await market.buyer.send(f"/{plural}/{one}/cancel")).status_code == 303
+        assert (await market.buyer.send(f"/{plural}/{one}/nothing")).status_code in (400, 404)
+        assert (await market.owner.get(f"/{plural}/{one}")).status_code == 404
+        async with asyncio.timeout(60):
+            while (await api(market.buyer, f"ai/{plural}/{one}"))["state"] != "canceled":  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+        refused(await market.buyer.send(f"/{plural}/{one}/resume"), 409)

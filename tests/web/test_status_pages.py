@@ -80,3 +80,22 @@ async def test_requests_are_limited_and_the_limit_is_taken_back(market: Market) 
     found = (await market.buyer.caller.get("/api/v1/ai/rate-limits")).json()["data"]
     [limit] = [one for one in found if one["ended_at"] is None]
     assert (await market.buyer.send(f"{path}/rates/{limit['id']}/remove")).status_code == 303
+
+
+async def test_a_service_class_is_sold_bought_and_withdrawn(market: Market) -> None:
+    path = "/account/classes"
+    fields = {"name": "page-gold", "work": "embed", "percent": "99.5", "finish_seconds": "60", "price": "1"}
+    refused = await market.operator.send(f"{path}/declare", **(fields | {"percent": "much"}))
+    assert refused.status_code == 422 and 'value="much"' in refused.text and "for example 99.5" in refused.text
+    assert "Sell a class" not in (await market.buyer.get(path)).text
+    assert (await market.buyer.send(f"{path}/declare", **fields)).status_code == 403
+    assert (await market.operator.send(f"{path}/declare", **fields)).status_code == 303
+    page = (await market.buyer.get(path)).text
+    assert "99.5 % of your embed jobs succeed within 60 s" in page and "Nothing yet." in page
+    once = {"service_class": "page-gold", "once": "page-gold-1"}
+    assert [(await market.buyer.send(f"{path}/buy", **once)).status_code for _ in range(2)] == [303, 303]
+    [bought] = (await market.buyer.caller.get("/api/v1/monitoring/class-purchases")).json()["data"]
+    assert f'id="{bought["id"]}"' in (await market.buyer.get(path)).text
+    assert (await market.operator.send(f"{path}/page-gold/withdraw")).status_code == 303
+    refused = await market.buyer.send(f"{path}/buy", service_class="page-gold", once="page-gold-2")
+    assert refused.status_code == 404 and "not sold any more" in refused.text

@@ -99,7 +99,10 @@ def create(
     hours: Annotated[float | None, typer.Option("--hours", help="For how long, in hours.")] = None,
     starts: Annotated[str | None, typer.Option("--at", help="Of an offer: when it is to start; else now.")] = None,
     idle: Annotated[
-        str | None, typer.Option("--end-idle", help="Of an offer: end it after so long without work.")
+        str | None,
+        typer.Option(
+            "--end-idle", help="Of an offer: end it after so long without a job, or a connection to its machine."
+        ),
     ] = None,
     label: Annotated[str | None, typer.Option("--label", help="What it is for.")] = None,
 ) -> None:

@@ -27,7 +27,7 @@ REPORT = columns("since", "until", "total_received", "total_paid", "received", "
 MOVE = columns("id", "purpose", "amount", "account", "line", "title", "state", "due_at", "done_at")
 SIMULATION = (
     *columns("proposal", "since", "until", "receipts", "is_complete", "changes", "before", "after"),
-    *columns("priced_out_jobs", "priced_out_payers", "unknown"),
+    *columns("priced_out_jobs", "priced_out_payers", "fill_basis_points", "unknown"),
 )
 Which = Annotated[str, typer.Argument(metavar="PROPOSAL", help="Which, prop_…", autocompletion=PROPOSALS)]
 Reason = Annotated[str, typer.Option("--reason", help="Why, in your words.")]

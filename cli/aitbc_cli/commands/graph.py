@@ -4,13 +4,12 @@ from typing import Annotated, Any
 
 import typer
 
-from aitbc_cli.client import part
 from aitbc_cli.command import Call, command, noun
 from aitbc_cli.exits import FAILED, NOT_FOUND, REFUSED
 from aitbc_cli.id_completion import GRAPHS
+from aitbc_cli.long_work import LongWork
 from aitbc_cli.output import Column, columns
 from aitbc_cli.terminal import say
-from aitbc_cli.waiting import wait_until_over
 from aitbc_cli.written import read_written
 
 PATH = "/api/v1/ai/graphs"
@@ -25,11 +24,36 @@ NODES = (
     *(Column(name.upper(), name, "number") for name in ("attempt", "spent")),
     *columns("job", "message"),
 )
-OVER = {"succeeded", "failed", "canceled"}
 EXAMPLE = "docs/graphs.md has an example"
 Which = Annotated[str, typer.Argument(metavar="GRAPH", help="Its id, graph_…", autocompletion=GRAPHS)]
 Wait = Annotated[bool, typer.Option("--wait", "-w", help="Stay until it has ended; Ctrl-C leaves it running.")]
 app = noun("graph", "Graphs: jobs that follow from each other, under one budget.")
+
+
+def _describe(graph: dict[str, Any]) -> str:
+    over = sum(node["state"] not in ("pending", "starting", "running") for node in graph["nodes"])
+    return f"{over} of {len(graph['nodes'])} nodes have ended"
+
+
+def _tell_end(graph: dict[str, Any]) -> int:
+    if graph["state"] == "succeeded":
+        return 0
+    say(f"aitbc: {graph['id']} {graph['state']} ({graph['reason']}); what its jobs cost until then is paid")
+    say(f"  go on with what did not succeed: aitbc graph rerun {graph['id']}")
+    return FAILED
+
+
+WORK = LongWork(
+    noun="graph",
+    path=PATH,
+    brief=BRIEF,
+    full=FULL,
+    parts="nodes",
+    part_columns=NODES,
+    over={"succeeded", "failed", "canceled"},
+    describe=_describe,
+    tell_end=_tell_end,
+)
 
 
 @command(
@@ -56,7 +80,7 @@ def run(
         body["inputs"] = {**body.get("inputs", {}), **given}
     graph = call.change("POST", PATH, body)
     if wait:
-        return _show_ended(call, _wait(call, graph["id"]))
+        return WORK.wait(call, graph["id"])
     call.out.one(graph, BRIEF)
     return 0
 
@@ -83,31 +107,31 @@ def list_graphs(
 @command(app, "show", examples=["aitbc graph show graph_01…", "aitbc graph show graph_01… --json"], ends=[NOT_FOUND])
 def show(call: Call, graph: Which) -> None:
     """Show a graph with each node: where it is, its job, and what it has cost."""
-    _show(call, call.api.get(f"{PATH}/{part(graph)}"))
+    WORK.show(call, WORK.get(call, graph))
 
 
 @command(app, "wait", examples=["aitbc graph wait graph_01… --timeout 10m"], ends=[NOT_FOUND])
 def wait_for(call: Call, graph: Which) -> int:
     """Wait until a graph has ended; exit code 0 only if it succeeded, 7 when the time is up."""
-    return _show_ended(call, _wait(call, graph))
+    return WORK.wait(call, graph)
 
 
 @command(app, "pause", examples=["aitbc graph pause graph_01…"], changes=True, ends=[NOT_FOUND, REFUSED])
 def pause(call: Call, graph: Which) -> None:
     """Begin nothing more of a graph; jobs that are under way go on."""
-    _change(call, graph, "pause")
+    WORK.change(call, graph, "pause")
 
 
 @command(app, "resume", examples=["aitbc graph resume graph_01…"], changes=True, ends=[NOT_FOUND, REFUSED])
 def resume(call: Call, graph: Which) -> None:
     """Go on with a paused graph."""
-    _change(call, graph, "resume")
+    WORK.change(call, graph, "resume")
 
 
 @command(app, "cancel", examples=["aitbc graph cancel graph_01…"], changes=True, ends=[NOT_FOUND, REFUSED])
 def cancel(call: Call, graph: Which) -> None:
     """End a graph: its jobs are canceled, and their money goes back."""
-    _change(call, graph, "cancel")
+    WORK.change(call, graph, "cancel")
 
 
 @command(
@@ -126,41 +150,9 @@ def rerun(
 ) -> int:
     """Run a graph that has ended again, from what did not succeed or from some nodes on."""
     body: dict[str, Any] = {"nodes": nodes or []} | ({} if budget is None else {"budget": budget})
-    path = f"{PATH}/{part(graph)}"
+    path = WORK.path_of(graph)
     answer = call.change("POST", f"{path}/rerun", body, look=path)
     if wait:
-        return _show_ended(call, _wait(call, graph))
+        return WORK.wait(call, graph)
     call.out.one(answer, BRIEF)
     return 0
-
-
-def _change(call: Call, graph: str, act: str) -> None:
-    path = f"{PATH}/{part(graph)}"
-    call.out.one(call.change("POST", f"{path}/{act}", natural=True, look=path), BRIEF)
-
-
-def _show(call: Call, graph: dict[str, Any]) -> None:
-    if not call.out.is_for_people or call.options.fields:
-        call.out.one(graph, (*FULL, *columns("nodes")))
-        return
-    call.out.one(graph, FULL)
-    call.out.text("")
-    call.out.rows(graph["nodes"], NODES, name="name")
-
-
-def _show_ended(call: Call, graph: dict[str, Any]) -> int:
-    _show(call, graph)
-    if graph["state"] == "succeeded":
-        return 0
-    say(f"aitbc: {graph['id']} {graph['state']} ({graph['reason']}); what its jobs cost until then is paid")
-    say(f"  go on with what did not succeed: aitbc graph rerun {graph['id']}")
-    return FAILED
-
-
-def _wait(call: Call, graph: str) -> dict[str, Any]:
-    return wait_until_over(call, "graph", graph, over=OVER, describe=_progress)
-
-
-def _progress(graph: dict[str, Any]) -> str:
-    over = sum(node["state"] not in ("pending", "starting", "running") for node in graph["nodes"])
-    return f"{over} of {len(graph['nodes'])} nodes have ended"

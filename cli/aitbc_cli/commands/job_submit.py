@@ -1,6 +1,5 @@
 """Submitting jobs: what each kind of work takes, and what all of them share."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,17 +11,19 @@ from aitbc_cli import following
 from aitbc_cli.command import Call, command, noun
 from aitbc_cli.exits import usage
 from aitbc_cli.following import PATH
+from aitbc_cli.job_inputs import INPUT_BYTES_MAX, image_of, lines, text_of, uploaded, value_of, variable, with_
 from aitbc_cli.output import Column, columns
-from aitbc_cli.results import ARTIFACTS, BRIEF, save, show_ended
+from aitbc_cli.package_kinds import KindGroup
+from aitbc_cli.results import BRIEF, save, show_ended
 from aitbc_cli.terminal import say, size
 from aitbc_cli.times import seconds_of
 
-INPUT_BYTES_MAX = 1 << 20
-INLINE_IMAGE_BYTES_MAX = 48 * 1024
 LEAST_PRICE = "0.00000001"
 BEST = {None: "cheapest", "cheapest": "cheapest", "fastest": "fastest", "balanced": "best balanced"}
 CLOCKS = {"queue": "queue_seconds", "start": "start_seconds", "run": "run_seconds", "keep": "retention_seconds"}
-app = noun("submit", "Submit a job: embed, ocr, chat, command or container.")
+app = noun(
+    "submit", "Submit a job: embed, ocr, chat, command, container, or a kind that a plugin added.", group=KindGroup
+)
 
 Prefer = Annotated[
     str | None, typer.Option("--prefer", metavar="HOW", help="Who gets it first: cheapest, fastest or balanced.")
@@ -119,10 +120,10 @@ def embed(
     clock: Clock = None,
 ) -> int:
     """Turn texts into vectors whose closeness is closeness of meaning."""
-    terms = _terms(locals())
-    texts = [each for given in text or () for each in (_lines() if given == "-" else [given])]
-    value = _value(input, "--text", {"texts": texts} if text else None)
-    return _submit(call, "embed", _with(value, model=model, dimensions=dimensions), terms)
+    terms = terms_of(locals())
+    texts = [each for given in text or () for each in (lines() if given == "-" else [given])]
+    value = value_of(input, "--text", {"texts": texts} if text else None)
+    return submit(call, "embed", with_(value, model=model, dimensions=dimensions), terms)
 
 
 @command(
@@ -153,9 +154,9 @@ def ocr(
     clock: Clock = None,
 ) -> int:
     """Read the text in a picture, with the place of each line."""
-    terms = _terms(locals())
-    value = _value(input, "--image", {"image": _image(call, image)} if image is not None else None)
-    return _submit(call, "ocr", value, terms)
+    terms = terms_of(locals())
+    value = value_of(input, "--image", {"image": image_of(call, image)} if image is not None else None)
+    return submit(call, "ocr", value, terms)
 
 
 @command(
@@ -198,12 +199,12 @@ def chat(
     clock: Clock = None,
 ) -> int:
     """Let a language model answer messages."""
-    terms = _terms(locals())
+    terms = terms_of(locals())
     turns = [{"role": "system", "content": system}] if system is not None else []
     turns += [{"role": ("user", "assistant")[place % 2], "content": said} for place, said in enumerate(message or ())]
-    value = _value(input, "--message", {"messages": turns} if message else None)
-    value = _with(value, model=model, max_tokens=max_tokens, temperature=temperature, seed=seed)
-    return _submit(call, "chat", value, terms)
+    value = value_of(input, "--message", {"messages": turns} if message else None)
+    value = with_(value, model=model, max_tokens=max_tokens, temperature=temperature, seed=seed)
+    return submit(call, "chat", value, terms)
 
 
 @command(
@@ -247,12 +248,12 @@ def command_(
     """Run a program that operators of miners allow."""
     from aitbc_cli import files
 
-    terms = _terms(locals())
+    terms = terms_of(locals())
     flags = {"program": program, "arguments": arguments or []} if program is not None else None
-    value = _value(input, "--program", flags)
+    value = value_of(input, "--program", flags)
     if stdin is not None:
-        value["stdin"] = _text(files.read(stdin, bytes_max=INPUT_BYTES_MAX), stdin)
-    return _submit(call, "command", value, terms)
+        value["stdin"] = text_of(files.read(stdin, bytes_max=INPUT_BYTES_MAX), stdin)
+    return submit(call, "command", value, terms)
 
 
 @command(
@@ -301,25 +302,26 @@ def container(
     """Run a container image. What it leaves in /out comes back as files."""
     from aitbc_cli import files
 
-    terms = _terms(locals())
-    value = _value(input, "--image", {"image": image, "command": arguments or []} if image is not None else None)
+    terms = terms_of(locals())
+    value = value_of(input, "--image", {"image": image, "command": arguments or []} if image is not None else None)
     if stdin is not None:
-        value["stdin"] = _text(files.read(stdin, bytes_max=INPUT_BYTES_MAX), stdin)
+        value["stdin"] = text_of(files.read(stdin, bytes_max=INPUT_BYTES_MAX), stdin)
     if env:
-        value["env"] = dict(_variable(each) for each in env)
+        value["env"] = dict(variable(each) for each in env)
     if file:
-        value["files"] = {path.name: _uploaded(call, path) for path in file}
-    return _submit(call, "container", _with(value, network=network or None), terms)
+        value["files"] = {path.name: uploaded(call, path) for path in file}
+    return submit(call, "container", with_(value, network=network or None), terms)
 
 
 # What all kinds share ------------------------------------------------------------------------------------------------
 
 
-def _terms(given: Mapping[str, Any]) -> Terms:
+def terms_of(given: Mapping[str, Any]) -> Terms:
+    """The terms among the options of a command."""
     return Terms(**{name: given[name] for name in Terms.__dataclass_fields__ if name in given})
 
 
-def _submit(call: Call, kind: str, value: dict[str, Any], terms: Terms) -> int:
+def submit(call: Call, kind: str, value: dict[str, Any], terms: Terms) -> int:
     """Quote, or submit and, if wished, stay."""
     if terms.max_price is None and not call.dry_run:
         raise usage("say the most it may cost", hint="--max-price 0.05; what it would cost tells --dry-run")
@@ -372,12 +374,11 @@ def _quote(call: Call, body: dict[str, Any], *, priced: bool) -> None:
         call.out.rows(quote["filters"], (*columns("filter", "wanted"), *numbers))
     if call.out.is_for_people and quote["offers"] and not call.options.fields:
         call.out.text(f"\nthe {BEST[quote['prefer']]} offers:")
-        prices = (
-            Column("UNIT PRICE", "unit_price", "number"),
-            Column("AT MOST", "price_max", "number"),
-            Column("UNITS/S", "units_per_second", "number"),
-        )
+        heads = (("UNIT PRICE", "unit_price"), ("AT MOST", "price_max"), ("UNITS/S", "units_per_second"))
+        prices = (Column(head, field, "number") for head, field in heads)
         call.out.rows(quote["offers"], (*columns("offer", "miner"), *prices), name="offer")
+    if call.out.is_for_people and not call.options.fields:
+        call.out.text("\n".join(("\nwho can read what it is asked and answers:", *quote["readable_by"])))
     if call.out.is_for_people:
         say(quote.get("refund_rule", ""))
     say("a quote: nothing was changed")
@@ -434,66 +435,3 @@ def mebibytes(text: str) -> int:
         return round(float(number[:-1]) * factor) if factor else int(number)
     except ValueError:
         raise usage(f"{text!r} is no size of memory", hint="write for instance 24GB or 8192MiB") from None
-
-
-def _value(file: str | None, flag: str, flags: dict[str, Any] | None) -> dict[str, Any]:
-    """The input: out of flags, or whole out of a file."""
-    from aitbc_cli import files
-
-    if (file is None) == (flags is None):
-        raise usage(f"give the input by {flag}, or whole by --input", hint="one of the two")
-    if flags is not None:
-        return flags
-    assert file is not None
-    try:
-        value = json.loads(files.read(file, bytes_max=INPUT_BYTES_MAX))
-    except (ValueError, RecursionError) as error:
-        raise usage(f"{file} is not JSON: {error}") from None
-    if not isinstance(value, dict):
-        raise usage(f"{file} must hold a JSON object")
-    return value
-
-
-def _variable(text: str) -> tuple[str, str]:
-    name, found, value = text.partition("=")
-    if not found:
-        raise usage(f"--env {text!r} is not NAME=VALUE")
-    return name, value
-
-
-def _uploaded(call: Call, path: Path) -> dict[str, str]:
-    from aitbc_cli import files
-
-    with files.opened(path) as file:
-        return {"artifact": call.api.upload(ARTIFACTS, file, path.stat().st_size)["id"]}
-
-
-def _with(value: dict[str, Any], **parts: Any) -> dict[str, Any]:
-    return {**value, **{name: wanted for name, wanted in parts.items() if wanted is not None}}
-
-
-def _lines() -> list[str]:
-    from aitbc_cli import files
-
-    text = _text(files.read(files.STANDARD, bytes_max=INPUT_BYTES_MAX), "standard input")
-    return [line for line in text.splitlines() if line.strip()]
-
-
-def _text(content: bytes, name: str) -> str:
-    try:
-        return content.decode()
-    except UnicodeDecodeError:
-        raise usage(f"{name} is not UTF-8 text") from None
-
-
-def _image(call: Call, path: Path) -> Any:
-    """A small picture as it is, a larger one uploaded first; in a dry run too, since only the server can measure it."""
-    import base64
-
-    from aitbc_cli import files
-
-    with files.opened(path) as file:
-        size = path.stat().st_size
-        if size <= INLINE_IMAGE_BYTES_MAX:
-            return base64.b64encode(file.read()).decode()
-        return {"artifact": call.api.upload(ARTIFACTS, file, size)["id"]}

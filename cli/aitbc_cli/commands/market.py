@@ -18,7 +18,7 @@ SHOWN = (
 RATINGS = "/api/v1/marketplace/ratings"
 RATING = columns("subject", "miner", "stars", "comment", "rated_at")
 STATISTICS = (
-    *columns("kind", "model", "unit", "days", "jobs", "settled", "unfilled"),
+    *columns("kind", "model", "unit", "days", "jobs", "settled", "unfilled", "newcomer_share"),
     *columns("unit_price_p10", "unit_price_p50", "unit_price_p90", "fill_seconds_p50", "fill_seconds_p90"),
 )
 app = noun("market", "The market: search what can be had now, bid for it.")

@@ -12,7 +12,8 @@ from aitbc_cli.output import columns
 PATH = "/api/v1/ai/models"
 ALIASES = "/api/v1/ai/model-aliases"
 ALIAS = columns("id", "name", "model", "for_all", "account")
-BRIEF = columns("name", "kind", "miners", "slots")
+BRIEF = columns("name", "kind", "miners", "slots", "context")
+SHOWN = ("name", "kind", "unit", "unit_price", "miners", "slots", "context", "modalities", "quantizations", "digest")
 app = noun("model", "Models that miners serve.")
 
 
@@ -65,4 +66,4 @@ def show(call: Call, model: Annotated[str, typer.Argument(help="The model, as it
     offers = [
         {**row, **{name: kinds[row["kind"]][name] for name in ("unit", "unit_price", "metering")}} for row in found
     ]
-    call.out.rows(offers, columns("name", "kind", "unit", "unit_price", "miners", "slots"), name="name")
+    call.out.rows(offers, columns(*SHOWN), name="name")

@@ -13,9 +13,13 @@ from aitbc_cli.output import Column, columns
 from aitbc_cli.terminal import say
 
 PATH = "/api/v1/trading/receipts"
+OF_BOOKINGS = ("/api/v1/marketplace/bookings", "/api/v1/gpu/bookings")
 FILE_BYTES_MAX = 1 << 20
 ReceiptId = Annotated[
-    str, typer.Argument(metavar="RECEIPT", help="Its id, rcpt_…; or the job's, job_…", autocompletion=RECEIPTS)
+    str,
+    typer.Argument(
+        metavar="RECEIPT", help="Its id, rcpt_…; or the job's, job_…, or a booking's, book_…", autocompletion=RECEIPTS
+    ),
 ]
 TrustedKey = Annotated[
     list[str] | None,
@@ -28,7 +32,14 @@ FULL = (
     *columns("receipt.input_digest", "receipt.output_digest", "receipt.issued_at", "receipt.node_key"),
     Column("SEALED IN BLOCK", "proof.block.height"),
 )
-app = noun("receipt", "Receipts of paid jobs; verify one offline.")
+OF_BOOKING = (
+    *columns("receipt.booking", "receipt.offer", "receipt.miner", "receipt.payer", "receipt.owner", "receipt.reason"),
+    *columns("receipt.used_ms", "receipt.machine_ms", "receipt.paid", "receipt.began_at", "receipt.ended_at"),
+    *columns("receipt.node_key"),
+)
+JOB_FACTS = ("id", "job", "kind", "price", "miner", "issued_at")
+BOOKING_FACTS = ("booking", "miner", "payer", "paid", "used_ms", "machine_ms", "ended_at")
+app = noun("receipt", "Receipts of paid jobs and bookings; verify one offline.")
 
 
 @command(app, "list", examples=["aitbc receipt list", "aitbc receipt list --miner mnr_01… -o csv"], lists=True)
@@ -45,8 +56,11 @@ def list_receipts(
 
 @command(app, "show", examples=["aitbc receipt show rcpt_01…", "aitbc receipt show job_01… --json"], ends=[NOT_FOUND])
 def show(call: Call, receipt: ReceiptId) -> None:
-    """Show a receipt with its proof of inclusion."""
+    """Show a receipt with its proof of inclusion; that of a booking with its payments, each sealed by itself."""
     found = _read(call, receipt)
+    if receipt.startswith("book_"):
+        call.out.one(found, OF_BOOKING, name="receipt.booking")
+        return
     call.out.one(found, FULL, name="receipt.id")
     if call.out.is_for_people:
         say(f"who paid can dispute it within 72 hours: aitbc booking dispute {found['receipt']['id']} WHY")
@@ -62,11 +76,12 @@ def save(
     from aitbc_cli import files
 
     answer = _read(call, receipt)
-    file = out or f"{answer['receipt']['id']}.json"
+    name = answer["receipt"]["booking" if receipt.startswith("book_") else "id"]
+    file = out or f"{name}.json"
     files.save(file, [json.dumps(answer, indent=2).encode() + b"\n"])
     if file != files.STANDARD:
-        call.out.value({"file": file, "receipt": answer["receipt"]["id"]}, f"saved {file}", name=file)
-    if answer.get("proof") is None:
+        call.out.value({"file": file, "receipt": name}, f"saved {file}", name=file)
+    if answer.get("proof") is None and not receipt.startswith("book_"):
         say("it is not sealed into a block yet; save it again in a moment for the proof")
 
 
@@ -81,29 +96,34 @@ def verify(
     file: Annotated[str, typer.Argument(metavar="FILE", help="A saved receipt; - reads it.")],
     key: TrustedKey = None,
 ) -> None:
-    """Verify a receipt's file without a server: both signatures, the arithmetic, its place in a block.
+    """Verify a receipt's file without a server: its signatures, the arithmetic, its place in a block.
 
+    A booking's has the node's signature alone: no miner signs how long it was used. Its payments are in the chain.
     Without --key it shows that the file is sound in itself, and says whose keys signed it; compare them with keys you
     trust.
     """
+    from aitbc.kernel.crypto.booking_receipt import is_booking, verify_booking
     from aitbc.kernel.crypto.chain_format import ChainError, verify_receipt
     from aitbc_cli import files
 
+    document = files.read(file, bytes_max=FILE_BYTES_MAX)
+    of_booking = is_booking(document)
     try:
-        checked = verify_receipt(files.read(file, bytes_max=FILE_BYTES_MAX), trusted_keys=key or ())
+        checked = (verify_booking if of_booking else verify_receipt)(document, trusted_keys=key or ())
     except ChainError as error:
         raise not_verified(f"{file}: {error}", error) from None
+    shown = BOOKING_FACTS if of_booking else JOB_FACTS
     answer: dict[str, Any] = {
         "verified": True,
         "file": file,
-        **{name: checked.receipt[name] for name in ("id", "job", "kind", "price", "miner", "issued_at")},
+        **{name: checked.receipt[name] for name in shown},
         "height": checked.height,
         "keys": sorted(checked.keys),
         "trusted": bool(key),
     }
-    call.out.one(answer, columns("id", "job", "kind", "price", "miner", "issued_at", "height", "keys", "trusted"))
+    call.out.one(answer, columns(*shown, "height", "keys", "trusted"))
     call.out.text("receipt verified")
-    if checked.height is None:
+    if checked.height is None and not of_booking:
         say("it carries no proof that it was sealed into a block; save it again for that")
     if not key:
         say("signed by the keys above; --key KEY makes sure that they are the ones you trust")
@@ -116,7 +136,21 @@ def not_verified(message: str, error: Any) -> Stop:
 
 
 def _read(call: Call, receipt: str) -> dict[str, Any]:
+    if receipt.startswith("book_"):
+        return _of_booking(call, receipt)
     if receipt.startswith("job_"):  # a job and its receipt share one body of their ids
         receipt = "rcpt_" + receipt.removeprefix("job_")
     answer: dict[str, Any] = call.api.get(f"{PATH}/{part(receipt)}")
     return answer
+
+
+def _of_booking(call: Call, booking: str) -> dict[str, Any]:
+    """The receipt of a booking of an offer, else of a listed GPU."""
+    of_offers, of_listings = OF_BOOKINGS
+    try:
+        found: dict[str, Any] = call.api.get(f"{of_offers}/{part(booking)}/receipt")
+    except Stop as refusal:
+        if refusal.code != "market_booking_not_found":
+            raise
+        found = call.api.get(f"{of_listings}/{part(booking)}/receipt")
+    return found

@@ -5,14 +5,13 @@ from typing import Annotated, Any
 
 import typer
 
-from aitbc_cli.client import part
 from aitbc_cli.command import Call, command, noun
 from aitbc_cli.exits import FAILED, NOT_FOUND, REFUSED, Stop
 from aitbc_cli.id_completion import STUDIES
+from aitbc_cli.long_work import LongWork
 from aitbc_cli.output import Column, column, columns
 from aitbc_cli.study_plot import picture
 from aitbc_cli.terminal import say
-from aitbc_cli.waiting import wait_until_over
 from aitbc_cli.written import read_written
 
 PATH = "/api/v1/ai/studies"
@@ -24,11 +23,36 @@ RESULTS = (
     Column("VALUE", "value", "number"),
     *columns("params", "spent", "job", "message"),
 )
-OVER = {"complete", "exhausted", "failed", "canceled"}
 EXAMPLE = "docs/studies.md has an example"
 Which = Annotated[str, typer.Argument(metavar="STUDY", help="Its id, study_…", autocompletion=STUDIES)]
 File = Annotated[str, typer.Argument(metavar="FILE", help="The study as YAML or JSON; - reads JSON.")]
 app = noun("study", "Studies: parameters looked for by trials that are jobs, under one budget.")
+
+
+def _describe(study: dict[str, Any]) -> str:
+    best_value = "none yet" if study["best_value"] is None else f"{study['best_value']:.6g}"
+    over = study["complete"] + study["pruned"] + study["failed"]
+    return f"{over} of {study['trials']} trials have ended, the best: {best_value}"
+
+
+def _tell_end(study: dict[str, Any]) -> int:
+    if study["best"] is not None:
+        return 0
+    say(f"aitbc: {study['id']} {study['state']}, and no trial has a value")
+    return FAILED
+
+
+WORK = LongWork(
+    noun="study",
+    path=PATH,
+    brief=BRIEF,
+    full=FULL,
+    parts="results",
+    part_columns=RESULTS,
+    over={"complete", "exhausted", "failed", "canceled"},
+    describe=_describe,
+    tell_end=_tell_end,
+)
 
 
 @command(
@@ -46,13 +70,13 @@ def run(call: Call, file: File) -> int:
     if "id" not in study:  # a dry run
         call.out.one(study, BRIEF)
         return 0
-    return _show_ended(call, _wait(call, study["id"]))
+    return WORK.wait(call, study["id"])
 
 
 @command(app, "wait", examples=["aitbc study wait study_01… --timeout 5m"], ends=[NOT_FOUND])
 def wait_for(call: Call, study: Which) -> int:
     """Wait until a study has ended; exit code 0 where it has a best trial, 7 when the time is up."""
-    return _show_ended(call, _wait(call, study))
+    return WORK.wait(call, study)
 
 
 @command(app, "list", examples=["aitbc study list", "aitbc study list --state running"], lists=True)
@@ -67,7 +91,7 @@ def list_studies(
 @command(app, "show", examples=["aitbc study show study_01…", "aitbc study show study_01… --json"], ends=[NOT_FOUND])
 def show(call: Call, study: Which) -> None:
     """Show a study with each trial: its parameters, what it came to, and what it cost."""
-    _show(call, call.api.get(f"{PATH}/{part(study)}"))
+    WORK.show(call, WORK.get(call, study))
 
 
 @command(
@@ -75,9 +99,7 @@ def show(call: Call, study: Which) -> None:
 )
 def best(call: Call, study: Which) -> None:
     """Show the trial with the best value. Ends with 1 where no trial has a value yet."""
-    found = call.api.get(f"{PATH}/{part(study)}")
-    if found["best"] is None:
-        raise Stop(f"{found['id']} has no trial with a value yet", exit_code=FAILED, code="no_data")
+    found = _with_a_best(call, study)
     call.out.one(found["results"][found["best"]], (*RESULTS, column("reports")), name="params")
 
 
@@ -88,9 +110,7 @@ def plot(
     file: Annotated[str, typer.Argument(metavar="FILE", help="Where the picture goes, as SVG; - for standard output.")],
 ) -> None:
     """Draw what the trials came to, and how much each parameter matters, as SVG."""
-    found = call.api.get(f"{PATH}/{part(study)}")
-    if found["best"] is None:
-        raise Stop(f"{found['id']} has no trial with a value yet", exit_code=FAILED, code="no_data")
+    found = _with_a_best(call, study)
     drawn = picture(found)
     if file == "-":
         call.out.text(drawn)
@@ -102,48 +122,23 @@ def plot(
 @command(app, "pause", examples=["aitbc study pause study_01…"], changes=True, ends=[NOT_FOUND, REFUSED])
 def pause(call: Call, study: Which) -> None:
     """Begin no further trial; those under way go on."""
-    _change(call, study, "pause")
+    WORK.change(call, study, "pause")
 
 
 @command(app, "resume", examples=["aitbc study resume study_01…"], changes=True, ends=[NOT_FOUND, REFUSED])
 def resume(call: Call, study: Which) -> None:
     """Go on with a paused study."""
-    _change(call, study, "resume")
+    WORK.change(call, study, "resume")
 
 
 @command(app, "cancel", examples=["aitbc study cancel study_01…"], changes=True, ends=[NOT_FOUND, REFUSED])
 def cancel(call: Call, study: Which) -> None:
     """End a study: the jobs of its trials are canceled, and their money goes back."""
-    _change(call, study, "cancel")
+    WORK.change(call, study, "cancel")
 
 
-def _change(call: Call, study: str, act: str) -> None:
-    path = f"{PATH}/{part(study)}"
-    call.out.one(call.change("POST", f"{path}/{act}", natural=True, look=path), BRIEF)
-
-
-def _show(call: Call, study: dict[str, Any]) -> None:
-    if not call.out.is_for_people or call.options.fields:
-        call.out.one(study, (*FULL, *columns("results")))
-        return
-    call.out.one(study, FULL)
-    call.out.text("")
-    call.out.rows(study["results"], RESULTS, name="number")
-
-
-def _show_ended(call: Call, study: dict[str, Any]) -> int:
-    _show(call, study)
-    if study["best"] is not None:
-        return 0
-    say(f"aitbc: {study['id']} {study['state']}, and no trial has a value")
-    return FAILED
-
-
-def _wait(call: Call, study: str) -> dict[str, Any]:
-    return wait_until_over(call, "study", study, over=OVER, describe=_progress)
-
-
-def _progress(study: dict[str, Any]) -> str:
-    best_value = "none yet" if study["best_value"] is None else f"{study['best_value']:.6g}"
-    over = study["complete"] + study["pruned"] + study["failed"]
-    return f"{over} of {study['trials']} trials have ended, the best: {best_value}"
+def _with_a_best(call: Call, study: str) -> dict[str, Any]:
+    found = WORK.get(call, study)
+    if found["best"] is None:
+        raise Stop(f"{found['id']} has no trial with a value yet", exit_code=FAILED, code="no_data")
+    return found

@@ -22,15 +22,35 @@ def top(
     call: Call,
     every: Annotated[str, typer.Option("--every", help="How often it looks: 2s.")] = "2s",
     once: Annotated[bool, typer.Option("--once", help="Look once, and end.")] = False,
+    plain: Annotated[bool, typer.Option("--plain", help="Without Textual, also where it is installed.")] = False,
 ) -> None:
     """Show what is wrong and how every part stands, again and again; Ctrl-C ends it.
 
-    Where its output is no terminal it looks once.
+    Where its output is no terminal it looks once. With Textual (`pip install 'aitbc[top]'`) it is a screen with keys:
+    `q` ends it, `w` leaves out what is up.
     """
     pause = max(0.5, seconds_of(every))
     if once or not call.out.is_for_people or not is_lively(call.out.stream):
         _show(call, _read(call))
         return
+    if not plain and (screen := _screen()) is not None:
+        _read(call)  # what is wrong from the beginning ends the command as ever
+        screen(lambda: _read(call), pause).run()
+        return
+    _repeat(call, pause)
+
+
+def _screen() -> Any:
+    """The screen of Textual, or none where it is not installed."""
+    try:
+        from aitbc_cli.top_screen import TopScreen
+    except ImportError:
+        return None
+    return TopScreen
+
+
+def _repeat(call: Call, pause: float) -> None:
+    """The plain screen: written anew each time."""
     try:
         while True:
             seen = _read(call)

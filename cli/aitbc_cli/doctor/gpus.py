@@ -149,6 +149,21 @@ def _uuids() -> list[str]:
         asked.close()
 
 
+def cluster(case: Case) -> Finding:
+    """A Slurm that is here answers; containers are not given to it."""
+    asking = shutil.which("sinfo")
+    if asking is None or shutil.which("sbatch") is None:
+        return skipped("no Slurm here; only `aitbc miner run --slurm` needs one", "sudo apt install slurm-client")
+    try:
+        told = subprocess.run((asking, "-h", "-o", "%P"), capture_output=True, timeout=PROBE_SECONDS, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return warning("Slurm does not answer", "sinfo; scontrol ping")
+    if told.returncode != 0 or not told.stdout.strip():
+        return warning("Slurm does not answer, or has no partition for this user", "sinfo; scontrol ping")
+    parts = ", ".join(told.stdout.decode("utf-8", "replace").split())
+    return ok(f"Slurm answers (partitions {parts}): it runs programs, the kind container is not given to it")
+
+
 def memory_bound(case: Case) -> Finding:
     """How the memory of programs is bounded."""
     from aitbc_cli.miner.executors.cgroup import cgroup_parent
@@ -178,6 +193,7 @@ CHECKS = (
     Check("gpu-runtime", "what computes on graphics cards", runtime),
     Check("gpu-permissions", "who may open graphics cards", permissions),
     Check("containers", "what runs containers", containers),
+    Check("cluster", "the cluster behind this machine", cluster),
     Check("program-memory", "how the memory of programs is bounded", memory_bound),
     Check("model-room", "room for a model", model_room),
 )

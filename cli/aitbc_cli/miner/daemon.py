@@ -42,14 +42,12 @@ from aitbc_cli.miner.metrics_page import MetricsPage
 from aitbc_cli.miner.nvml import Nvml
 from aitbc_cli.miner.options import MinerFailed, Options
 from aitbc_cli.miner.parts_sender import PartsSender
+from aitbc_cli.miner.poll_session import POLL_SECONDS, PollSession
 from aitbc_cli.miner.prover import Prover
 from aitbc_cli.miner.serving.host import host_of
 from aitbc_cli.miner.task import Task, deliver
 from aitbc_cli.miner.xid import Xid, XidWatch
 
-POLL_SECONDS = 25.0
-FULL_POLL_SECONDS = 2.0
-"""How long a poll waits while a served model has no slot free: it says what was free when it began."""
 TIMER_SECONDS = 0.01
 """How much too early a timer may be."""
 READINGS_EVERY = 6
@@ -93,6 +91,7 @@ class Daemon:
         self._failure: MinerFailed | None = None
         self._heartbeat_seconds = 10.0
         self._miner = ""
+        self._session = PollSession()
         self._client = MinerClient(options.url)
         self._parts_sender = PartsSender(self._client)
         self._offered: dict[str, Any] | None = None
@@ -279,12 +278,7 @@ class Daemon:
             if self._own_pause is not None or free <= 0:
                 await asyncio.sleep(self._heartbeat_seconds)
                 continue
-            body: dict[str, Any] = {"slots": free, "wait_seconds": POLL_SECONDS}
-            if models_free := self._models_free():
-                body["models_free"] = models_free
-                body["wait_seconds"] = FULL_POLL_SECONDS if 0 in models_free.values() else POLL_SECONDS
-            if (longest := self._hours.run_seconds_max) is not None:
-                body |= {"run_seconds_max": longest, "wait_seconds": min(body["wait_seconds"], longest)}
+            body = self._session.wish(free, self._tasks, self._models_free(), self._hours.run_seconds_max)
             try:
                 answer = await self._client.call("POST", "/gpu/polls", body, expects=WORK, seconds=POLL_SECONDS + 15)
             except Unreachable as error:
@@ -293,6 +287,8 @@ class Daemon:
                 failures += 1
                 continue
             except Refused as refused:
+                if self._session.is_unknown_to(refused):
+                    continue
                 raise rejected(refused) from None
             failures = 0
             for lease in answer["leases"]:

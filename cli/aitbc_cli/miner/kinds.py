@@ -58,7 +58,11 @@ class Kinds:
         usable = sorted(kind for kind in self._kinds if self._is_usable(kind))
         models = {kind: models for kind in usable if (models := self._models(kind))}
         command = self._statuses["command"].detail if "command" in usable else {}
-        return {"kinds": usable, "models": models, "programs": sorted(command.get("programs", ()))}
+        offered = {"kinds": usable, "models": models, "programs": sorted(command.get("programs", ()))}
+        there = {model for served in models.values() for model in served}
+        known = self._statuses["chat"].detail.get("facts", {}) if "chat" in usable else {}
+        facts = {model: said for model, said in known.items() if model in there}
+        return offered | ({"model_facts": facts} if facts else {})
 
     def status(self, kind: str) -> KindStatus | None:
         """How a kind was found; none where this miner does not do it."""

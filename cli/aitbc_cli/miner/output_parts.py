@@ -2,12 +2,12 @@
 
 import asyncio
 
-from aitbc.kernel.primitives.tasks import is_set_within
 from aitbc_cli.miner.client import Refused, Unreachable
-from aitbc_cli.miner.parts_sender import PartsSender
+from aitbc_cli.miner.parts_sender import Body, PartsSender
 
 STATUS_SECONDS = 1.0
 """How often the lease's status is asked for while there is no text."""
+LOOK_SECONDS = 0.05
 PART_LENGTH_MAX = 16_000
 PARTS_AT_ONCE = 64
 CHARACTERS_AT_ONCE = 64_000
@@ -20,7 +20,7 @@ class OutputParts:
 
     def __init__(self, sender: PartsSender, attempt: str, token: int) -> None:
         self._sender = sender
-        self._attempt = attempt
+        self.attempt = attempt
         self._token = token
         self._buffer: list[str] = []
         self._parts: list[str] = []
@@ -31,12 +31,18 @@ class OutputParts:
         """The server keeps no more text: from then on only the status is asked for."""
         self._is_unsupported = False
         """The server does not take parts."""
-        self._new_text = asyncio.Event()
+        self._is_sending = False
+        """Whether a request is due or under way."""
+        self._retry_at = 0.0
+        self._asked_at = 0.0
+        self._over: asyncio.Future[str] | None = None
+        """Why the work should not go on, while it does."""
 
     def add(self, text: str) -> None:
         """More text of the output."""
         self._buffer.append(text)
-        self._new_text.set()
+        if not self._is_full:
+            self._send_soon()
 
     @property
     def kept_text(self) -> str:
@@ -44,56 +50,88 @@ class OutputParts:
         return "".join(self._parts[: self._kept])
 
     async def send_until_stopped(self) -> str:
-        """Send batches until the work should not go on; returns why: `stop`, `canceled` or `lost`.
+        """Send until the work should not go on; returns why: `stop`, `canceled` or `lost`.
 
-        The first text goes at once, and what comes meanwhile goes with the next batch.
+        The first text goes at once, and what comes meanwhile goes with the next request.
         """
-        while True:
-            await is_set_within(self._new_text, STATUS_SECONDS)
-            if self._is_unsupported:
-                await asyncio.Event().wait()
-            status = await self.send()
-            if status not in (None, LIVE):
-                return str(status)
-            if status is None:
-                await asyncio.sleep(RETRY_SECONDS)
+        loop = asyncio.get_running_loop()
+        over: asyncio.Future[str] = loop.create_future()
+        self._over = over
+        self._asked_at = loop.time()
+        if self._buffer:
+            self._send_soon()
+        try:
+            while not over.done():
+                silent = 0.0 if self._is_sending else loop.time() - self._asked_at
+                await asyncio.wait([over], timeout=max(STATUS_SECONDS - silent, LOOK_SECONDS))
+                if loop.time() - self._asked_at >= STATUS_SECONDS:
+                    self._send_soon()
+            return over.result()
+        finally:
+            self._over = None
 
     async def send_rest(self) -> str:
         """Send the rest of a finished output, as far as the server can be reached; returns the last status."""
+        self._heard = self._kept  # what was on its way may not have come
         while True:
-            before = self._kept, self._heard
-            status = await self.send()
+            before = self._kept
+            status = await self._send_alone(with_text=True)
             done = self._kept == len(self._parts) and not self._buffer
-            if status != LIVE or done or (self._kept, self._heard) == before:
+            if status != LIVE or done or self._kept == before:
                 return status or LIVE
 
-    async def send(self) -> str | None:
-        """Send one batch, or, where there is nothing new, ask how much is stored.
-
-        Returns the status of the lease, none where the server cannot be reached.
-        """
-        self._new_text.clear()
-        self._number()
-        return await self._send(None if self._is_full else self._next())
-
     async def ask(self) -> str | None:
-        """Learn how much is stored. Returns as `send`."""
-        return await self._send(None)
+        """Learn how much is stored. Returns the status, none where the server cannot be reached."""
+        return await self._send_alone(with_text=False)
 
-    async def _send(self, parts: list[dict[str, object]] | None) -> str | None:
-        body = {"token": self._token, "parts": parts or []}
-        try:
-            answer = await self._sender.send(self._attempt, body)
-        except Unreachable:
+    # What the sender asks
+
+    def take(self) -> Body | None:
+        """What to send now: the next parts, or none of them as the question how it stands."""
+        self._is_sending = self._over is not None
+        if not self._is_sending:
+            return None
+        self._asked_at = asyncio.get_running_loop().time()
+        return self._body(with_text=True)
+
+    def answered(self, answer: Body) -> None:
+        """How far it is kept, and whether to go on."""
+        self._is_sending = False
+        if (status := self._learn(answer)) != LIVE:
+            self._end(status)
+        elif not self._is_full and (self._buffer or self._heard < len(self._parts)):
+            self._send_soon()
+
+    def failed(self, error: Unreachable | Refused) -> None:
+        """The server could not be reached, or refuses it."""
+        self._is_sending = False
+        if isinstance(error, Unreachable):
             self._heard = self._kept
-            self._new_text.set()
+            self._retry_at = asyncio.get_running_loop().time() + RETRY_SECONDS
+        elif (status := self._refused(error)) != LIVE:
+            self._end(status)
+
+    def _end(self, status: str) -> None:
+        if self._over is not None and not self._over.done():
+            self._over.set_result(status)
+
+    def _send_soon(self) -> None:
+        is_wanted = self._over is not None and not self._over.done() and not self._is_unsupported
+        if is_wanted and not self._is_sending and asyncio.get_running_loop().time() >= self._retry_at:
+            self._is_sending = True
+            self._sender.send_soon(self, at_once=not self._parts and bool(self._buffer))
+
+    async def _send_alone(self, *, with_text: bool) -> str | None:
+        try:
+            return self._learn(await self._sender.send_alone(self.attempt, self._body(with_text=with_text)))
+        except Unreachable:
             return None
         except Refused as refused:
             return self._refused(refused)
+
+    def _learn(self, answer: Body) -> str:
         self._kept = max(self._kept, int(answer["kept"]))
         self._heard = max(self._kept, int(answer.get("heard", 0)))  # less than before: a server that lost some
-        if self._heard < len(self._parts) and not self._is_full:
-            self._new_text.set()
         return str(answer["status"])
 
     def _refused(self, refused: Refused) -> str:
@@ -104,6 +142,10 @@ class OutputParts:
         else:
             self._is_unsupported = True
         return LIVE
+
+    def _body(self, *, with_text: bool) -> Body:
+        self._number()
+        return {"token": self._token, "parts": self._next() if with_text and not self._is_full else []}
 
     def _number(self) -> None:
         text = "".join(self._buffer)

@@ -10,6 +10,7 @@ from typing import Any
 
 from aitbc.kernel.crypto.signing import canonical, value_digest, work_statement
 from aitbc.kernel.primitives.tasks import cancel_and_wait
+from aitbc.kernel.primitives.trace_context import span_id_of, traceparent_of
 from aitbc_cli.miner.client import KEPT, OUTCOME, MinerClient, Refused, Unreachable, attempts_with_backoff
 from aitbc_cli.miner.event_log import EventLog
 from aitbc_cli.miner.executors.pool import ExecutorPool, Failure, Outcome, Progress, Work
@@ -153,7 +154,7 @@ class Task:
             folder=folder,
             run_seconds=self.lease["run_seconds"],
             gpus=leased_gpus(self.lease.get("devices")),
-            env={"AITBC_JOB": self.lease["job"], "AITBC_REQUEST_ID": self.lease.get("request_id") or ""},
+            env=self._environment(),
         )
         outcome = await self._work(pool, work)
         usage = {name: int(count) for name, count in outcome.usage.items()}
@@ -166,6 +167,14 @@ class Task:
             **(usage if outcome.error is None else {"reason": outcome.error.reason, "fault": outcome.error.fault}),
         )
         return outcome
+
+    def _environment(self) -> dict[str, str]:
+        """What programs are told of the job: its id, its request, and the trace that their own calls may go on with."""
+        request_id = self.lease.get("request_id") or ""
+        told = {"AITBC_JOB": self.lease["job"], "AITBC_REQUEST_ID": request_id}
+        if request_id:
+            told["AITBC_TRACEPARENT"] = traceparent_of(request_id, span_id_of(self.attempt))
+        return told
 
     async def _fetch(self, folder: Path) -> dict[str, Path]:
         """Bring the input's artifacts here. Raises `ValueError` for one that is not what it should be."""
@@ -263,8 +272,8 @@ class Task:
             self.progress = min(max(progress.fraction, 0.0), 1.0)
         if progress.text and self._parts is not None:
             self._parts.add(progress.text)
-        at = datetime.now(UTC).isoformat().replace("+00:00", "Z")  # noqa: TID251 - the machine's own time
         for line in progress.lines:
+            at = datetime.now(UTC).isoformat().replace("+00:00", "Z")  # noqa: TID251 - the machine's own time
             self._log.add(at, line)
 
     async def _log_loop(self) -> None:

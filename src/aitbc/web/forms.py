@@ -62,6 +62,13 @@ class Form(Struct, frozen=True):
         except (ValueError, OverflowError):
             raise Invalid(fields=(FieldError(pointer, "Expected hours, for example 2 or 0.5"),)) from None
 
+    def share(self, name: str, pointer: str) -> float:
+        """A field with a percentage, as a fraction. Raises `Invalid` at this pointer."""
+        try:
+            return round(float(self.get(name)) / 100, 6)
+        except (ValueError, OverflowError):
+            raise Invalid(fields=(FieldError(pointer, "Expected a percentage, for example 99.5"),)) from None
+
     def moment(self, name: str) -> str | None:
         """A field with a time in UTC, as the API takes it; none where it is empty."""
         text = self.get(name)

@@ -17,6 +17,7 @@ from aitbc.web.assets import AssetController
 from aitbc.web.error_pages import ErrorPages
 from aitbc.web.feed import Feed
 from aitbc.web.pages.ai import JobPages
+from aitbc.web.pages.edges import DeploymentPages, EdgePages
 from aitbc.web.pages.exchange import ExchangePages, MarketBookPages
 from aitbc.web.pages.governance import ProposalPages, StakePages, TreasuryPages
 from aitbc.web.pages.gpu import MinerPages
@@ -24,11 +25,13 @@ from aitbc.web.pages.hermes import AgentPages, RunPages
 from aitbc.web.pages.identity import AccountPages, KeyPages, SessionPages
 from aitbc.web.pages.inspection import InspectionPages
 from aitbc.web.pages.limits import LimitPages
+from aitbc.web.pages.long_work import GraphPages, StudyPages
 from aitbc.web.pages.marketplace import BookingPages, MarketPages
 from aitbc.web.pages.monitoring import MonitorPages, StatusPages, UsagePages
 from aitbc.web.pages.operations import OperatorPages
 from aitbc.web.pages.overview import OverviewPages
 from aitbc.web.pages.plugins import InstalledPages, PluginPages
+from aitbc.web.pages.service_classes import ServiceClassPages
 from aitbc.web.pages.sign_in import SignInPages
 from aitbc.web.pages.trades import TradePages
 from aitbc.web.pages.trading import ExplorerPages, StatementPages
@@ -40,6 +43,8 @@ PAGES = (
     SignInPages,
     OverviewPages,
     JobPages,
+    GraphPages,
+    StudyPages,
     MinerPages,
     MarketPages,
     BookingPages,
@@ -48,6 +53,8 @@ PAGES = (
     TradePages,
     AgentPages,
     RunPages,
+    EdgePages,
+    DeploymentPages,
     PluginPages,
     InstalledPages,
     ProposalPages,
@@ -60,6 +67,7 @@ PAGES = (
     SessionPages,
     LimitPages,
     UsagePages,
+    ServiceClassPages,
     WebhookPages,
     StatusPages,
     MonitorPages,

@@ -15,6 +15,10 @@ class Engine(ThreadingHTTPServer):
         self.listed: list[str] | None = ["m1", "m2"]
         self.loaded: set[str] | None = None
         """What it really has, where that is not what it lists."""
+        self.entries: dict[str, dict[str, Any]] = {}
+        """What its list says of a model beside its id."""
+        self.beside: dict[str, Any] = {}
+        """What it says at paths beside `/v1`."""
         self.answers_as: str | None = None
         self.refusal = 404
         self.asked: list[str | None] = []
@@ -28,14 +32,24 @@ class Handler(BaseHTTPRequestHandler):
     server: Engine
 
     def do_GET(self) -> None:
-        if self.server.listed is None:
+        if self.path in self.server.beside:
+            self.send(200, json.dumps(self.server.beside[self.path]).encode())
+        elif self.server.listed is None:
             self.send(404, b"{}")
         else:
-            self.send(200, json.dumps({"data": [{"id": model} for model in self.server.listed]}).encode())
+            self.send(
+                200,
+                json.dumps(
+                    {"data": [{"id": model, **self.server.entries.get(model, {})} for model in self.server.listed]}
+                ).encode(),
+            )
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         model = body.get("model")
+        if self.path in self.server.beside:
+            self.send(200, json.dumps(self.server.beside[self.path].get(model, {})).encode())
+            return
         self.server.asked.append(model)
         loaded = self.server.loaded if self.server.loaded is not None else set(self.server.listed or [model])
         if model not in loaded:

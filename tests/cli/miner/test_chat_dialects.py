@@ -78,7 +78,9 @@ DIALECTS = {"llama.cpp": LLAMA_CPP, "vLLM": VLLM, "Ollama": OLLAMA, "LM Studio":
 def read(content: bytes, size: int = 10_000) -> StreamedAnswer:
     told: list[str] = []
     answer = StreamedAnswer(told.append, bytes_max=10_000)
-    answer.read(content[start : start + size] for start in range(0, len(content), size))
+    for start in range(0, len(content), size):
+        answer.feed(content[start : start + size])
+    answer.end()
     assert "".join(told) == answer.text
     return answer
 

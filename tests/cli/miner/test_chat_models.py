@@ -137,6 +137,48 @@ def test_a_name_shows_no_folder() -> None:
     assert public_name("org/name:tag") == "org/name:tag"
 
 
+def test_what_a_server_says_of_its_models_is_announced_and_a_digest_pins_one(
+    runner: asyncio.Runner, pool_of: Callable[..., ExecutorPool], engine: Engine, do: Do
+) -> None:
+    pool = pool_of()
+    engine.listed, engine.entries = ["m1", "m2"], {"m1": {"max_model_len": 8192}, "m2": {"max_model_len": "many"}}
+    assert runner.run(pool.check("chat")).detail["facts"] == {"m1": {"context": 8192}}
+
+    meta = {"n_ctx_train": 32_768, "n_ctx": 2048, "ftype": "Q4_K - Medium"}  # as xllamacpp 2026.10 lists it
+    told = {"owned_by": "llamacpp", "meta": meta, "architecture": {"input_modalities": ["text", "video"]}}
+    engine.listed, engine.entries = ["m1"], {"m1": told}
+    listed = {"context": 2048, "quantization": "Q4_K_M", "modalities": ["text"]}
+    assert runner.run(pool.check("chat")).detail["facts"] == {"m1": listed}
+    engine.entries = {"m1": {"owned_by": "llamacpp", "meta": {"n_ctx_train": 32_768}}}  # as older ones do
+    props: dict[str, Any] = {"default_generation_settings": {"n_ctx": 4096}, "modalities": {"vision": True}}
+    engine.beside = {"/props": props}
+    facts = {"context": 4096, "modalities": ["text", "image"]}
+    assert runner.run(pool.check("chat")).detail["facts"] == {"m1": facts}
+    engine.beside = {"/props": ["nonsense"]}
+    assert "facts" not in runner.run(pool.check("chat")).detail
+
+    digest = "0123456789abcdef" * 4
+    engine.listed = ["llama3.2:3b", "other:latest"]
+    engine.entries = {name: {"owned_by": "library"} for name in engine.listed}
+    details = {"quantization_level": "Q4_K_M"}
+    tags: list[dict[str, Any]] = [
+        {"name": "llama3.2:3b", "digest": digest, "details": details},
+        {"name": "other:latest", "digest": "none"},
+    ]
+    engine.beside = {"/api/tags": {"models": tags}, "/api/show": {"llama3.2:3b": {"capabilities": ["completion"]}}}
+    detail = runner.run(pool.check("chat")).detail
+    pin = f"llama3.2:3b@sha256:{digest[:12]}"
+    said = {"modalities": ["text"], "quantization": "Q4_K_M"}
+    assert detail["models"] == ["llama3.2:3b", "other:latest", pin]
+    assert detail["facts"] == {"llama3.2:3b": said, pin: said}
+    outcome = do(pool, model=pin)
+    assert outcome.error is None and outcome.output is not None
+    assert (outcome.output["model"], engine.asked[-1]) == (pin, "llama3.2:3b")
+    tags[0]["digest"] = "f" * 64  # the tag is pulled anew
+    assert runner.run(pool.check("chat")).detail["models"][2:] == [f"llama3.2:3b@sha256:{'f' * 12}"]
+    assert failed(do(pool, model=pin)) == ("platform", "model_unavailable")
+
+
 def test_a_model_that_left_an_empty_server_is_nobodys_fault(
     runner: asyncio.Runner, pool_of: Callable[..., ExecutorPool], engine: Engine, do: Do
 ) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
+from aitbc.modules.ai.models.canary_picture import picture_of
 from aitbc_cli.miner.executors.pool import ExecutorPool, Outcome, Work
 
 Do = Callable[..., Outcome]
@@ -58,6 +59,10 @@ def test_the_text_of_a_drawn_picture_is_read_with_its_boxes(do: Do) -> None:
     assert outcome.error is None and outcome.output is not None
     output = outcome.output
     assert output["text"] == "Hello compute market\nInvoice 2041"
+    for digits in ("0123456789"[:8], "98765432", "11007733"):  # what canaries send
+        read = do({"image": base64.b64encode(picture_of(digits)).decode()}).output
+        assert read is not None
+        assert digits in "".join(read["text"].split())
     assert (output["width"], output["height"]) == (640, 160)
     first = output["lines"][0]
     assert first["confidence"] > 0.9

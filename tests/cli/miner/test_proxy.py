@@ -75,6 +75,9 @@ class Proxy(ThreadingHTTPServer):
 
     daemon_threads = True
     instead: Reply | None = None
+    loses_leases = False
+    """Whether the next answer with leases is lost on the way: the connection ends in its place."""
+    lost: bytes = b""
 
     def __init__(self, port: int) -> None:
         super().__init__(("127.0.0.1", 0), Passing)
@@ -99,7 +102,11 @@ class Passing(BaseHTTPRequestHandler):
         try:
             onward.request(self.command, self.path, content or None, dict(self.headers))
             answer = onward.getresponse()
-            self.answer(answer.status, answer.read(), {"Content-Type": answer.getheader("Content-Type", "")})
+            body = answer.read()
+            if self.server.loses_leases and self.path.endswith("/polls") and b'"attempt"' in body:
+                self.server.loses_leases, self.server.lost, self.close_connection = False, body, True
+                return
+            self.answer(answer.status, body, {"Content-Type": answer.getheader("Content-Type", "")})
         except OSError:
             self.close_connection = True
         finally:
@@ -147,4 +154,7 @@ def test_a_miner_outlives_whatever_a_proxy_answers_and_keeps_its_job(market: tup
     proxy.instead = None
     done = rig.until_state(job, "succeeded")
     assert (len(done["history"]), done["fault"]) == (1, "none"), json.dumps(done)
-    assert rig.until_state(rig.submit("echo again"), "succeeded")
+    proxy.loses_leases = True
+    again = rig.until_state(rig.submit("echo again"), "succeeded")
+    assert (len(again["history"]), again["attempts"]) == (1, 0), "a lease that never arrived is given again, at no cost"
+    assert again["id"].encode() in proxy.lost

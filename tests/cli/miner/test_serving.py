@@ -1,6 +1,8 @@
 """Models that a miner serves itself: loaded when a chat asks, shared, ended when idle, rested after faults."""
 
 import asyncio
+import dataclasses
+import hashlib
 import os
 import sys
 import time
@@ -131,6 +133,38 @@ async def test_a_model_loads_for_its_first_chats_and_serves_all_that_come(tmp_pa
     async with serving(tmp_path, serve={"small": command("--load", "0.5")}) as again:
         await again.chat("small")
         assert again.lines == [f"loading small, about {max(1, round(loaded['load_seconds']))} s"]
+
+
+async def test_served_weights_are_announced_by_their_digest_until_they_are_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hosts, "WEIGHTS_SECONDS", 0.05)
+    weights = tmp_path / "small.gguf"
+    weights.write_bytes(b"GGUF" + b"a" * 1000)
+    declared = serving_of({"serve": {"small": {"file": str(weights)}}})
+    assert declared is not None
+    engine = tuple(ENGINE.split())
+    model = dataclasses.replace(declared.models["small"], command=engine)  # which says what model it was asked for
+    monkeypatch.setattr(hosts, "serving_of", lambda _: dataclasses.replace(declared, models={"small": model}))
+    async with serving(tmp_path, serve={"small": {"file": str(weights)}}) as bench:
+
+        def pin() -> str:
+            return "small@sha256:" + hashlib.sha256(weights.read_bytes()).hexdigest()[:12]
+
+        await until(lambda: bench.models.names == ["small", pin()])
+        first = pin()
+        assert set(bench.models.facts) == {"small", first}
+        assert bench.models.facts[first] == {"context": 4096, "modalities": ["text"]}
+        outcome = await bench.chat(first)
+        assert outcome.output is not None and outcome.output["model"] == first
+        process = said(outcome)[1]
+        assert said(await bench.chat("small"))[1] == process
+        weights.write_bytes(b"GGUF" + b"b" * 1000)
+        await until(lambda: bench.models.names == ["small", pin()])
+        assert first != pin() and not lives(process), "what ran had the weights of before"
+        gone = await bench.chat(first)
+        assert gone.error is not None and gone.error.reason != "upstream_unavailable"
+        assert said(await bench.chat(pin()))[1] != process
 
 
 async def test_a_pool_stops_when_engines_have_ended_whoever_began_that(

@@ -87,7 +87,9 @@ class Market:
             == []
         )
         lonely = (
-            "SELECT a.id FROM ai.attempts a JOIN ai.jobs j ON j.id = a.job WHERE a.ended IS NULL AND j.attempt <> a.id"
+            "SELECT a.id FROM ai.attempts a JOIN ai.jobs j ON j.id = a.job WHERE a.ended IS NULL AND ("
+            "(j.attempt IS DISTINCT FROM a.id AND strpos(j.verification, 'quorum') = 0) "
+            "OR j.state NOT IN ('queued', 'leased', 'running'))"
         )
         assert await self.sql(lonely) == []
         assert await self.sql(MISCOUNTED) == []
@@ -206,6 +208,7 @@ class Worker:
             status_reason=reason,
             kinds=offer.kinds,
             models=offer.models,
+            model_facts={name: msgspec.to_builtins(facts) for name, facts in offer.model_facts.items()},
             programs=offer.programs,
             device=offer.device,
             gpu_models=offer.gpu_models,

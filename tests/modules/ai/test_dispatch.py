@@ -319,6 +319,30 @@ def test_the_settings_leave_room_for_a_lease() -> None:
     assert AiSettings().grace_seconds > 30
 
 
+async def test_a_lease_that_never_arrived_is_given_again_to_its_own_session_only(owner: Target) -> None:
+    async with ai_on(owner) as market:
+        alice, miner, other = market.person(), Worker(market), Worker(market)
+        jobs = [await market.submit(alice) for _ in range(3)]
+        lost = await miner.claim(total=3, session="first-run")
+        assert [lease.job for lease in lost] == jobs[:1]
+        assert not {lease.attempt for lease in await other.claim(session="first-run")} & {lost[0].attempt}
+        assert await miner.claim(total=1, session="another-run") == []  # its slot is taken, by that lease
+        again = await miner.claim(slots=2, total=2, session="first-run", wait_seconds=5)
+        assert again[0] == lost[0]
+        assert [lease.job for lease in again] == [jobs[0], jobs[2]]
+        have = tuple(lease.attempt for lease in again)
+        assert await miner.claim(total=4, session="first-run", at_hand=have) == []
+        assert await miner.renew(again[0]) == "live"
+        assert [lease.job for lease in await miner.claim(total=4, session="first-run")] == [
+            jobs[2]
+        ]  # not what is begun
+        for lease in again:
+            assert (await miner.deliver(lease)).state == "succeeded"
+        assert await miner.claim(total=4, session="first-run") == []
+        rows = await market.sql("SELECT attempts, token FROM ai.jobs")
+        assert {(row["attempts"], row["token"]) for row in rows} == {(0, 1)}
+
+
 @pytest.mark.parametrize("wait", [0.0, 0.05])
 async def test_an_empty_queue_answers_nothing(owner: Target, wait: float) -> None:
     async with ai_on(owner) as market:

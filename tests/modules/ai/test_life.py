@@ -11,10 +11,10 @@ import pytest
 from aitbc.kernel.database.migrations import Part, differences
 from aitbc.kernel.database.unit_of_work import Target
 from aitbc.kernel.primitives import clock
-from aitbc.modules.ai.api import Clocks, LeaseLost
+from aitbc.modules.ai.api import Clocks, LeaseLost, LogLine
 from aitbc.modules.ai.models.life import ALLOWED, OPEN, TERMINAL, IllegalMove, State
 from aitbc.modules.ai.models.tables import Base
-from tests.modules.ai.make import ADMIN, AITBC, Worker, a_key, ai_on
+from tests.modules.ai.make import ADMIN, AITBC, Worker, a_key, ai_on, embedding
 from tests.modules.ai.test_kinds import whole_png
 
 
@@ -165,6 +165,19 @@ async def test_input_and_output_go_after_their_retention_and_the_job_stays(owner
         found = await market.ai.jobs.get(alice, job)
         assert bytes(found.output) == bytes(found.input) == b"null"
         assert (found.state, found.price, found.kept_until) == ("succeeded", "0.0000006", None)
+
+        secret = "a tide that nobody may read"
+        await market.submit(alice, value={"texts": [secret]}, clocks={"retention_seconds": 0})
+        lease = await miner.take()
+        await market.ai.log(miner.id, lease.attempt, lease.token, [LogLine(sequence=1, at=clock.now(), text=secret)])
+        await miner.deliver(lease, embedding(1) | {"vectors": [[0.123456789, 0.5, 0.25, 0.125]]})
+        await market.ai.tidy()
+        tables = await market.sql(
+            "SELECT format('%I.%I', schemaname, tablename) AS name FROM pg_tables WHERE schemaname = 'ai'"
+        )
+        for table in tables:
+            told = str(await market.sql(f"SELECT t::text AS row FROM {table['name']} t"))
+            assert secret not in told and "0.123456789" not in told, table["name"]
 
 
 @pytest.mark.parametrize("at", ["queued", "leased", "running"])

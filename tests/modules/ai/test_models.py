@@ -1,6 +1,8 @@
 """Models by name: announced, matched, refused where nobody serves them, and compared with what made the answer."""
 
 import asyncio
+import base64
+import struct
 from datetime import timedelta
 from typing import Any
 
@@ -8,13 +10,23 @@ import pytest
 
 from aitbc.kernel.database.unit_of_work import Target
 from aitbc.kernel.primitives import clock
+from aitbc.modules.ai.api import ModelFacts
 from aitbc.modules.ai.models.kinds.kind import InvalidInput
 from aitbc.modules.ai.models.kinds.registry import KINDS
-from aitbc.modules.ai.service.served_models import REMEMBERED, UnknownModel, near_names
+from aitbc.modules.ai.service.served_models import (
+    REMEMBERED,
+    ContextTooLong,
+    ModalityNotServed,
+    UnknownModel,
+    near_names,
+)
 from tests.modules.ai.make import Market, Worker, a_job, ai_on
 
 pytestmark = pytest.mark.anyio
 ASK: dict[str, Any] = {"messages": [{"role": "user", "content": "hi"}]}
+PNG = base64.b64encode(
+    b"\x89PNG\r\n\x1a\n" + struct.pack(">I4sIIBBBBBI", 13, b"IHDR", 100, 50, 8, 6, 0, 0, 0, 0)
+).decode()
 SERVED = ("llama3.2:3b", "llama3.2:latest", "qwen2.5:7b")
 
 
@@ -188,6 +200,58 @@ def test_names_that_contain_the_wrong_one_are_nearer_than_those_like_it() -> Non
     assert near_names("LLAMA", ["lama", "llama3", "codellama", "qwen"]) == ["lama", "llama3", "codellama"]
     assert near_names("qwen3:8b-instruct", ["qwen3:8b", "mistral"]) == ["qwen3:8b"]
     assert near_names("zzz", ["qwen"]) == []
+
+
+async def test_what_models_take_is_told_matched_and_refused_before_money_is_held(owner: Target) -> None:
+    async with ai_on(owner) as market:
+        alice = market.person()
+        small, large = ModelFacts(context=2048, modalities=("text",)), ModelFacts(context=8192, quantization="Q8_0")
+        seeing = ModelFacts(context=4096, modalities=("image", "text"), quantization="Q4_K_M")
+        pin = "m@sha256:0123456789ab"
+        workers = [
+            Worker(market, kinds=("chat",), models={"chat": models}, model_facts=facts)
+            for models, facts in (
+                (("m", pin), {"m": small, pin: small}),
+                (("m",), {"m": large}),
+                (("eyes",), {"eyes": seeing}),
+            )
+        ]
+        for worker in workers:
+            await announce(market, worker)
+        listed = {one.name: one for one in await market.ai.served_models.page(kind="chat", after=None, limit=10)}
+        assert (listed["m"].context, listed["m"].modalities, listed["m"].quantizations) == (8192, None, ("Q8_0",))
+        assert (listed["eyes"].modalities, listed["eyes"].digest) == (("image", "text"), None)
+        assert (listed[pin].context, listed[pin].digest) == (2048, "sha256:0123456789ab")
+
+        def asking(model: str, words: int = 1, *parts: Any) -> dict[str, Any]:
+            content = [{"type": "text", "text": "word " * words}, *parts]
+            return {"model": model, "messages": [{"role": "user", "content": content}], "max_tokens": 16}
+
+        picture = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PNG}"}}
+        for wrong, error in (
+            (asking(pin, 14_000), ContextTooLong),
+            (asking(pin, 1, picture), ModalityNotServed),
+            (asking("m", 60_000), ContextTooLong),
+        ):
+            with pytest.raises(error) as refused:
+                await market.submit(alice, kind="chat", value=wrong)
+            assert refused.value.fields[0].pointer == "/input/messages"
+        assert market.trading.holds == {}
+        long = await market.submit(alice, kind="chat", value=asking("m", 14_000))
+        assert await workers[0].claim() == [], "its model takes less"
+        assert (await workers[1].take()).job == long
+        short = await market.submit(alice, kind="chat", value=asking("m", 1, picture))
+        assert await workers[0].claim() == [], "its model takes no pictures"
+        assert (await workers[1].take()).job == short, "nobody says what it takes"
+        seen = await market.submit(alice, kind="chat", value=asking("eyes", 1, picture))
+        lease = await workers[2].take()
+        assert lease.job == seen
+        exact = await market.submit(alice, kind="chat", value=asking(pin))
+        assert await workers[1].claim() == []
+        lease = await workers[0].take()
+        assert (lease.job, lease.input["model"]) == (exact, pin)
+        assert (await workers[0].deliver(lease, said(pin))).state == "succeeded"
+        assert (await market.ai.jobs.get(alice, exact)).state == "succeeded"
 
 
 async def test_a_model_takes_as_many_jobs_as_it_has_slots_and_the_rest_of_the_miner_works_on(owner: Target) -> None:

@@ -41,6 +41,7 @@ async def test_own_jobs_are_taken_before_all_others_by_own_miners_only(owner: Ta
 
         found = await market.ai.statistics.of_kind("embed", None, 1)
         assert (found.settled, len(await market.ai.durations.recent("embed"))) == (1, 1)
+        assert found.newcomer_share == 0.0
         rows = await market.sql("SELECT body FROM ai.outbox WHERE kind = 'ai.attempt_ended' ORDER BY id")
         assert ['"is_own_work":true' in row["body"] for row in rows] == [True, False]
 

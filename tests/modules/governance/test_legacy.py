@@ -2,8 +2,6 @@
 
 from typing import Any
 
-import pytest
-
 from tests.app import Caller, TestApp
 from tests.modules.governance.make import LOWER, VOTING, member, pass_time, proposed, started
 
@@ -95,13 +93,13 @@ async def test_the_treasury_is_an_object_from_the_beginning(stage: TestApp) -> N
     )
 
 
-@pytest.mark.parametrize(
-    "path", ["/coordinator/v1/governance-enhanced/regional-councils", "/coordinator/staking/stats"]
-)
-async def test_what_nobody_can_serve_is_refused_with_its_reason(stage: TestApp, path: str) -> None:
+async def test_what_nobody_can_serve_is_refused_with_its_reason(stage: TestApp) -> None:
     alice = await member(stage, None)
-    found = await alice.get(path)
-    assert found.status_code == 501 and len(found.json()["detail"]) > 20
+    for path in ("v1/governance-enhanced/regional-councils", "staking/stats", "v1/governance-enhanced/profiles/me"):
+        found = await alice.get(f"/coordinator/{path}")
+        assert found.status_code == 501 and len(found.json()["detail"]) > 20, path
+    for path in ("stake/one/unbond", "v1/governance-enhanced/regional-proposals/one/vote?voting_power=9"):
+        assert (await alice.post(f"/coordinator/{path}")).status_code == 501, path
 
 
 async def test_what_the_simulator_says_is_what_receipts_say(stage: TestApp) -> None:
@@ -134,5 +132,8 @@ async def test_the_older_coordinator_delegates_votes_steps_and_reports(stage: Te
     await posted(admin, f"{one}/execute", None, 409)
     await pass_time(stage, seconds=VOTING)
     assert (await posted(bob, f"{one}/process", None))["status"] == "succeeded"
+    await posted(alice, f"{old}/profiles", {"user_id": "alice of the coordinator"})
+    (counted,) = (await bob.get(f"{V1}/profiles", user_id="alice of the coordinator")).json()
+    assert [counted[name] for name in ("proposals_created", "proposals_passed", "total_votes_cast")] == [1, 1, 1]
     report = await posted(bob, f"{old}/analytics/reports?period=daily", None)
     assert report["active_voters"] >= 1 and 0 < report["metrics"]["voter_participation_rate"] <= 1

@@ -7,7 +7,8 @@ from decimal import Decimal
 from sqlalchemy import text
 
 from aitbc.kernel.primitives import clock
-from aitbc.modules.governance.api import SHOWN
+from aitbc.modules.governance.api import CLASSES, SHOWN
+from aitbc.modules.governance.models.actions import id_of
 from aitbc.modules.governance.models.life import (
     MOVES,
     DepositPolicy,
@@ -18,6 +19,7 @@ from aitbc.modules.governance.models.life import (
     passes,
     quorum_of,
 )
+from aitbc.modules.governance.service.settings import GOVERNANCE_PARAMETERS
 from tests.app import TestApp
 from tests.eventually import eventually
 from tests.modules.governance.make import (
@@ -42,6 +44,7 @@ from tests.modules.governance.make import (
 )
 
 S = ProposalState
+DEFAULTS = {parameter.name: parameter.default for parameter in GOVERNANCE_PARAMETERS}
 
 
 def test_quorum_and_threshold_are_exact() -> None:
@@ -49,6 +52,12 @@ def test_quorum_and_threshold_are_exact() -> None:
     assert quorum_of(rules, 10**9) == 1_000
     assert quorum_of(Rules(quorum_units=0, quorum_basis_points=8_000, threshold_basis_points=1), 101) == 81
     assert passes(rules, 2, 1) and not passes(rules, 1, 1) and not passes(rules, 0, 0) and not passes(rules, 1, 2)
+    for class_ in CLASSES:
+        found = {name.partition(".")[2]: default for name, default in DEFAULTS.items() if name.endswith(class_)}
+        shares = [
+            found[f"{rule}.{class_}"] for rule in ("quorum_units", "quorum_basis_points", "threshold_basis_points")
+        ]
+        assert shares == ([0, 8_000, 6_667] if class_ == "emergency" else [1_000 * 10**8, 0, 5_000])
     two_thirds = Rules(quorum_units=0, quorum_basis_points=0, threshold_basis_points=6_667)
     assert passes(two_thirds, 6_667, 3_333) and not passes(two_thirds, 6_666, 3_334)
 
@@ -81,6 +90,16 @@ async def test_a_vote_lowers_the_fee_and_the_chain_says_so(stage: TestApp) -> No
     alice, bob = await member(stage, "500"), await member(stage, "700")
     proposal = await proposed(alice, class_="parameters", actions=[LOWER], text="Miners ask for it.")
     assert (proposal["state"], proposal["deposit"]) == ("pending", "10")
+    assert proposal["id"] == id_of(proposal["digest"]), "the id is made from the content"
+    same = {"title": proposal["title"], "class": "parameters", "actions": [LOWER], "text": "Miners ask for it."}
+    again, other = (
+        await alice.post(PROPOSALS, same),
+        await alice.post(PROPOSALS, same | {"text": "Miners asked for it."}),
+    )
+    assert (again.status_code, again.json()["code"], other.status_code) == (409, "proposal_exists", 201)
+    assert other.json()["digest"] != proposal["digest"]
+    poor = await (await stage.who("poor", funds="20")).post(PROPOSALS, same)
+    assert (poor.status_code, poor.json()["code"]) == (409, "no_stake")
     await started(stage, proposal)
     await voted(alice, proposal)
     found = await voted(bob, proposal, "against", reason="Why?")
@@ -125,6 +144,9 @@ async def test_the_story_from_stake_to_the_next_quote(stage: TestApp) -> None:
     assert (await stage.service("trading").verify()).divergence is None
     balance = (await alice.get(f"/api/v1/trading/accounts/{alice.principal.account}")).json()
     assert balance["available"] == "200"  # the deposit is back
+    chain = (await alice.get("/api/v1/trading/transactions", limit=200)).json()["data"]
+    refund, deposit = (one["reason"] for one in chain if one["reference"] == proposal["id"])
+    assert deposit == f"deposit {proposal['digest']}" and refund.startswith("succeeded: 80000000000 for, 30000000000 ")
 
 
 async def test_stake_after_the_snapshot_counts_for_nothing_and_unlocked_stake_still_does(stage: TestApp) -> None:
@@ -277,6 +299,52 @@ async def test_an_execution_that_is_refused_fails_and_can_be_tried_until_it_expi
     async with governance_of(stage).db.reading() as session:
         kinds = await session.scalar(text("SELECT count(*) FROM governance.outbox WHERE kind LIKE 'governance.%'"))
     assert kinds
+
+
+async def test_each_policy_of_deposits_holds_in_the_ledger(stage: TestApp) -> None:
+    parameters, people = stage.runtime.platform.parameters, {}
+    for number, policy in enumerate(DepositPolicy):
+        await parameters.set([("governance.deposit_policy", number)], f"prop_{policy}")
+        who = await member(stage, "1000", "1020")
+        people[policy] = who, await proposed(who), await proposed(who)
+    await parameters.set([("governance.deposit_policy", None)], "prop_as_before")
+    for who, passes_, _ in people.values():
+        await started(stage, passes_)
+        await voted(who, passes_)
+    await pass_time(stage, seconds=VOTING)
+    await tick(stage)
+    for policy, (who, passed, failed) in people.items():
+        assert (await state_of(stage, passed, "succeeded"))["deposit_policy"] == policy
+        await state_of(stage, failed, "defeated")
+        back = {DepositPolicy.ALWAYS: "20", DepositPolicy.PASSED: "10", DepositPolicy.NEVER: "0"}[policy]
+        account = (await who.get(f"/api/v1/trading/accounts/{who.principal.account}")).json()
+        assert account["available"] == back, policy
+        kept = await stage.service("trading").ledger_account(f"{who.principal.account}/deposit")
+        assert kept.balance_units == 0
+        forfeited = []
+        for one in (passed, failed):
+            moves = (await who.get(f"{GOVERNANCE}/treasury/moves", proposal=one["id"])).json()["data"]
+            forfeited += [move["amount"] for move in moves if (move["purpose"], move["state"]) == ("forfeit", "done")]
+        assert forfeited == ["10"] * (2 - int(back) // 10), "what does not return is the treasury's"
+    assert (await stage.service("trading").verify()).divergence is None
+
+
+async def test_nothing_is_executed_whose_timelock_cannot_be_proved(stage: TestApp) -> None:
+    alice, admin = await member(stage, "1200", "2000"), await stage.admin()
+    proposal = await proposed(alice, class_="parameters", actions=[LOWER | {"value": 222}])
+    await started(stage, proposal)
+    await voted(alice, proposal)
+    await pass_time(stage, seconds=VOTING)
+    await state_of(stage, proposal, "queued")
+    lost = text("UPDATE governance.proposals SET executes_at = NULL WHERE digest = :digest")
+    async with governance_of(stage).db.unit_of_work() as uow:
+        await uow.session.execute(lost, {"digest": proposal["digest"]})
+    await pass_time(stage, seconds=TIMELOCK)
+    refused = await admin.post(f"{PROPOSALS}/{proposal['id']}/execute")
+    assert (refused.status_code, refused.json()["code"]) == (409, "timelock_not_over")
+    await state_of(stage, proposal, "queued")
+    assert not stage.runtime.platform.parameters.were_set_by(proposal["id"])
+    assert (await admin.post(f"{PROPOSALS}/{proposal['id']}/veto", {"reason": "Lost."})).status_code == 200
 
 
 async def test_each_state_goes_to_the_webhooks_of_its_proposer(stage: TestApp) -> None:

@@ -88,3 +88,64 @@ async def test_maintenance_removes_what_is_older_than_was_voted(stage: TestApp, 
     clock.move(timedelta(hours=1))
     await getattr(service, task)()
     assert not await is_there()
+
+
+KEPT: dict[str, str] = {
+    "ai.outbox": """INSERT INTO ai.outbox (id, kind, body, created_at, due_at, attempts, delivered_at)
+        VALUES (gen_random_uuid(), 'ai.job_closed', '{}', :at, :at, 1, :at)""",
+    "trading.inbox": "INSERT INTO trading.inbox (event_id, handler, heard_at) VALUES (gen_random_uuid(), 'x', :at)",
+    "ai.answers": "INSERT INTO ai.answers (account, key, fingerprint, created_at) VALUES (:word, 'x', '', :at)",
+    "plugins.fetches": "INSERT INTO plugins.fetches (digest, day) VALUES (:word ::text ::bytea, :at)",
+    "kernel.webhook_deliveries": """INSERT INTO kernel.webhook_deliveries (id, endpoint, account, type, body, state, attempts,
+        created_at, due_at, ended_at) SELECT gen_random_uuid(), id, account, 'x', '{}', 'dead', 1, :at, :at, :at
+        FROM kernel.webhook_endpoints LIMIT 1""",
+}
+LONGER = {
+    "kernel__events_kept_hours": 2_160,
+    "kernel__answers_kept_hours": 2_160,
+    "plugins__downloads_kept_days": 90,
+    "webhooks__kept_days": 365,
+}
+MOMENTS = {"outbox": "delivered_at", "inbox": "heard_at", "answers": "created_at", "fetches": "day"}
+
+
+async def test_rows_of_the_platform_itself_are_kept_as_long_as_was_voted(stage: TestApp) -> None:
+    alice, runtime, at = await stage.who("alice"), stage.runtime, now() - timedelta(days=30)
+    made = await alice.post("/api/v1/webhooks/endpoints", {"url": "https://example.org/x"})
+    assert made.status_code == 201, made.text
+    databases = runtime.databases
+
+    async def there() -> set[str]:
+        found = set()
+        for name in KEPT:
+            schema, _, table = name.partition(".")
+            async with databases[schema].reading() as session:
+                moment = MOMENTS.get(table, "ended_at")
+                older = text(f"SELECT count(*) FROM {name} WHERE {moment} <= :at")
+                found |= {name} if await session.scalar(older, {"at": at}) else set()
+        return found
+
+    async def clean_up() -> None:
+        await runtime.operations.purge(runtime.retention)
+        await runtime.webhooks.purge(runtime.retention.of_deliveries())
+        await stage.service("plugins").purge()
+
+    await put(stage, **LONGER)
+    for name, insert in KEPT.items():
+        given = {"at": at, "word": ids.new_id("x")}
+        async with databases[name.partition(".")[0]].unit_of_work() as uow:
+            await uow.session.execute(text(insert), {key: one for key, one in given.items() if f":{key}" in insert})
+    await clean_up()
+    assert await there() == KEPT.keys()
+    await put(stage, **dict.fromkeys(LONGER))
+    await clean_up()
+    assert await there() == set()
+
+
+async def test_a_session_of_a_browser_lasts_as_long_as_was_voted(stage: TestApp) -> None:
+    alice, sessions = await stage.who("alice"), stage.runtime.sessions
+    for hours in (2, None):
+        await put(stage, kernel__session_life_hours=hours)
+        await sessions.begin(alice.secret, "a browser")
+        newest = (await sessions.sessions(alice.principal))[0]
+        assert newest.expires_at - newest.created_at == timedelta(hours=hours or 7 * 24)

@@ -4,6 +4,17 @@ from typing import Any
 
 from tests.app import Caller, TestApp
 from tests.journeys.hand_miner import HandMiner
+from tests.modules.governance.make import (
+    TIMELOCK,
+    VOTING,
+    locked,
+    member,
+    pass_time,
+    proposed,
+    started,
+    state_of,
+    voted,
+)
 
 JOB = {"kind": "embed", "input": {"texts": ["x"]}, "max_price": "1"}
 TRADE = {"trade_type": "ai_power", "title": "x", "price": "0.1", "capacity": 1}
@@ -37,3 +48,26 @@ async def test_new_business_stops_while_it_is_paused_and_only_there(stage: TestA
     asked = await alice.post("/api/v1/trading/requests", {"trade_type": "ai_power", "title": "x"})
     assert asked.status_code == 503
     assert (await alice.post("/api/v1/ai/jobs", JOB)).status_code == 201
+
+
+async def test_an_emergency_needs_four_fifths_of_all_power_and_pauses_a_module(stage: TestApp) -> None:
+    alice, bob = await member(stage, "800", "2000"), await member(stage, "200")
+    buyer = await stage.who("buyer", funds="50")
+
+    async def decided(do: str, class_: str, state: str, *voters: Caller) -> dict[str, Any]:
+        proposal = await proposed(alice, class_=class_, actions=[{"do": do, "module": "ai"}])
+        await started(stage, proposal)
+        for who in voters:
+            await voted(who, proposal)
+        await pass_time(stage, seconds=VOTING)
+        await pass_time(stage, seconds=TIMELOCK)
+        return await state_of(stage, proposal, state)
+
+    await decided("pause_module", "emergency", "executed", alice)
+    refused = await buyer.post("/api/v1/ai/jobs", JOB)
+    assert (refused.status_code, refused.json()["code"]) == (503, "module_paused"), refused.text
+    await locked(bob, "0.00000001")  # from now on her share is less than 80 %
+    missed = await decided("resume_module", "emergency", "defeated", alice)
+    assert missed["tally"]["has_quorum"] is False
+    await decided("resume_module", "parameters", "executed", alice, bob)
+    assert (await buyer.post("/api/v1/ai/jobs", JOB)).status_code == 201

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from collections.abc import Collection
 from typing import Any
 
 from sqlalchemy import text
@@ -24,6 +25,7 @@ from tests.modules.governance.make import (
     state_of,
     voted,
 )
+from tests.modules.trading.make import a_hold, a_settlement
 from tests.scale import scaled
 
 DELEGATIONS = f"{GOVERNANCE}/stake/delegations"
@@ -111,19 +113,46 @@ async def test_a_lock_that_the_ledger_refuses_leaves_nothing_and_is_refused_agai
 
 
 async def test_random_histories_count_no_unit_twice(stage: TestApp) -> None:
-    """Stake, delegation and votes in any order; at the end tallies are a recount from what happened, by hand."""
+    """Stake, transfers, delegation and votes in any order; tallies are a recount from what happened, by hand."""
     chance = random.Random(7)
-    people = [await member(stage, str(chance.randint(101, 900)), "5000") for _ in range(6)]
+    people: list[Caller] = []
+    stakes: dict[str, int] = {}
+    shares: dict[tuple[str, str], int] = {}
+    for _ in range(6):
+        amount = str(chance.randint(101, 900))
+        people.append(await member(stage, amount, "5000"))
+        stakes[people[-1].principal.account] = parse(amount)
+
+    async def moved() -> None:
+        """Somebody locks, somebody unlocks, and money goes from one to another, which is no power."""
+        one, two = chance.sample(people[1:], 2)  # the first one proposes, and keeps the power for it
+        amount = str(chance.randint(1, 9))
+        await locked(one, amount)
+        stakes[one.principal.account] += parse(amount)
+        if stakes[two.principal.account] < parse(amount):
+            return
+        gone = await two.post(f"{GOVERNANCE}/stake/unlock", {"amount": amount})
+        assert gone.status_code == 201, gone.text
+        stakes[two.principal.account] -= parse(amount)
+        hold = a_hold(one.principal.account, 10**8)
+        await stage.service("trading").hold(hold)
+        await stage.service("trading").settle(a_settlement(hold, 10**8, miner_account=two.principal.account))
+
     for _ in range(scaled(2, 12)):
         for who in chance.sample(people, 4):
             others = chance.sample([one for one in people if one is not who], 2)
             first = chance.randint(1, 9_999)
-            await delegated(who, **{others[0].principal.account: first, others[1].principal.account: 10_000 - first})
-        await locked(chance.choice(people), str(chance.randint(1, 99)))
+            given = {others[0].principal.account: first, others[1].principal.account: 10_000 - first}
+            if (await delegated(who, **given)).status_code == 200:  # not where it would be a circle
+                giver = who.principal.account
+                shares = {pair: points for pair, points in shares.items() if pair[0] != giver}
+                shares |= {(giver, taker): points for taker, points in given.items()}
+        await moved()
         proposal = await proposed(people[0])
         await started(stage, proposal)
-        stakes, shares = await _facts(stage)
-        await locked(chance.choice(people), "50")
+        assert await _facts(stage, stakes) == (stakes, shares)
+        at_snapshot = dict(stakes)
+        await moved()
         said: dict[str, str] = {}
         voters = chance.sample(people, chance.randint(1, 6))
 
@@ -135,10 +164,10 @@ async def test_random_histories_count_no_unit_twice(stage: TestApp) -> None:
         await asyncio.gather(*(cast(who, said[who.principal.account]) for who in voters))
         expected = dict.fromkeys(BASIC, 0)
         for voter, choice in said.items():
-            expected[choice] += stakes[voter]
+            expected[choice] += at_snapshot[voter]
         for (giver, taker), points in shares.items():
             if giver not in said and taker in said:
-                expected[said[taker]] += stakes[giver] * points // 10_000
+                expected[said[taker]] += at_snapshot[giver] * points // 10_000
         row = await governance_of(stage).governance_proposals.row(proposal["id"])
         assert [row.for_units, row.against_units, row.abstain_units] == [expected[name] for name in BASIC]
         assert row.cast_units == sum(expected.values()) <= (row.total_units or 0)
@@ -150,14 +179,16 @@ async def test_random_histories_count_no_unit_twice(stage: TestApp) -> None:
         assert locked_up.balance_units == parse(power["own"]) + parse(power["unlocking"])
 
 
-async def _facts(stage: TestApp) -> tuple[dict[str, int], dict[tuple[str, str], int]]:
-    """Stake by account, and shares by giver and taker, as the tables of record have them now."""
+async def _facts(stage: TestApp, whose: Collection[str]) -> tuple[dict[str, int], dict[tuple[str, str], int]]:
+    """Stake of these accounts, and shares by giver and taker, as the tables of record have them now."""
     async with governance_of(stage).db.reading() as session:
         stakes = await session.execute(text("SELECT account, locked_units FROM governance.stakes"))
         shares = await session.execute(
             text("SELECT delegator, delegatee, basis_points FROM governance.delegations WHERE until IS NULL")
         )
+        told = {ids.encode("acct", account): units for account, units in stakes}
+        given = {(ids.encode("acct", one), ids.encode("acct", two)): points for one, two, points in shares}
         return (
-            {ids.encode("acct", account): units for account, units in stakes},
-            {(ids.encode("acct", one), ids.encode("acct", two)): points for one, two, points in shares},
+            {account: told[account] for account in whose},
+            {pair: points for pair, points in given.items() if pair[0] in whose},
         )

@@ -43,6 +43,7 @@ def test_a_replay_is_what_one_would_add_up_by_hand(jobs: list[tuple[int, int, bo
     assert replay.before == [sum(one.price_units for one in receipts), sum(one.fee_units for one in receipts)]
     assert replay.after == [sum(kept), sum(share(cost, fee) for cost in kept)]
     assert replay.priced_out == len(receipts) - len(kept)
+    assert replay.fill_basis_points == (len(kept) * 10_000 // len(receipts) if receipts else 10_000)
     assert replay.payers == {one.payer for one, cost in pairs if cost > one.held_units}
 
 
@@ -61,5 +62,5 @@ async def test_settled_work_is_replayed_under_the_proposed_fee(stage: TestApp) -
     assert (found["receipts"], found["is_complete"], found["priced_out_jobs"]) == (2, True, 0)
     assert found["before"]["paid"] == found["after"]["paid"] == render(13_333_333)
     assert found["after"]["fees"] == render(fees)
-    assert found["after"]["miners"] == render(13_333_333 - fees)
+    assert (found["after"]["miners"], found["fill_basis_points"]) == (render(13_333_333 - fees), 10_000)
     assert (await alice.get(f"{PROPOSALS}/{proposal['id']}/simulation", days=0)).status_code == 422

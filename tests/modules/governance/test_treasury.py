@@ -117,6 +117,9 @@ async def test_what_a_line_or_the_treasury_does_not_cover_is_refused(stage: Test
     for status, code, actions in wrong:
         answer = await rich.post(PROPOSALS, {"title": "Wrong", "class": "funding", "actions": actions})
         assert (answer.status_code, answer.json()["code"]) == (status, code), answer.text
+    for class_ in ("parameters", "emergency", "general"):  # no budget is passed by under another class
+        answer = await rich.post(PROPOSALS, {"title": "Wrong", "class": class_, "actions": [pay]})
+        assert (answer.status_code, answer.json()["code"]) == (422, "action_not_allowed"), answer.text
     for name, value in (("trading.fee_basis_points", 2_501), ("nobody.knows", 1), ("hermes.paused", 1)):
         action = {"do": "set_parameter", "name": name, "value": value}
         answer = await rich.post(PROPOSALS, {"title": "Wrong", "class": "parameters", "actions": [action]})

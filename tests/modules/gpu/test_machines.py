@@ -1,12 +1,17 @@
 """Machines of bookers over HTTP: what a booking gives, who may open connections, what their miner hears, and their time."""
 
 import asyncio
+import json
 import uuid
 from typing import Any
 
 import pytest
 
+from aitbc.kernel.crypto.booking_receipt import verify_booking
+from aitbc.kernel.crypto.chain_format import ChainError
 from aitbc.kernel.identity.principal import Principal
+from aitbc.modules.gpu.service import GpuSettings
+from aitbc.modules.gpu.service.machine_relay import MachineRelay
 from aitbc.modules.gpu.service.machines import MachineSessionElsewhere, SessionEnd
 from tests.app import Caller
 from tests.modules.gpu.make import Fleet, Rig, gpu_device
@@ -112,6 +117,8 @@ async def test_a_machine_has_its_time_counted_and_the_miner_is_free_once_it_is_g
         await mine.watch(booking=mine.booking, runs=True)
     seen = await mine.view()
     assert seen["running"] and 59 < seen["used_seconds"] < 65, seen
+    early = await mine.buyer.get(f"/api/v1/gpu/bookings/{mine.booking}/receipt")
+    assert early.json()["code"] == "booking_not_settled"
     await fleet.later(300)  # the miner is silent: a minute of it counts
     await mine.watch(booking=mine.booking, runs=False)
     assert 119 < (await mine.view())["used_seconds"] < 126
@@ -124,6 +131,18 @@ async def test_a_machine_has_its_time_counted_and_the_miner_is_free_once_it_is_g
     paid = (await mine.buyer.get(f"/api/v1/gpu/bookings/{mine.booking}")).json()
     record = (await mine.buyer.get(f"/api/v1/trading/transactions/{paid['transaction']}")).text
     assert "a machine ran for" in record
+    receipt = f"/api/v1/gpu/bookings/{mine.booking}/receipt"
+    saved = await mine.buyer.get(receipt)
+    told = verify_booking(saved.content, trusted_keys=[fleet.stage.runtime.platform.node_key.public]).receipt
+    used = round(over["paid_seconds"] * 1000)
+    assert (told["machine_ms"], told["used_ms"]) == (min(round(over["machine_seconds"] * 1000), used), used)
+    assert told["paid"] == over["cost"]
+    assert told["slices"][0]["transaction"] == paid["transaction"]
+    assert (await mine.owner.get(receipt)).json() == saved.json()
+    assert (await (await fleet.owner()).get(receipt)).status_code == 404
+    longer = {"receipt": told | {"machine_ms": told["machine_ms"] - 1000}}
+    with pytest.raises(ChainError, match="signature"):
+        verify_booking(json.dumps(longer).encode())
     told = await mine.watch(booking=mine.booking)
     assert (told["booking"], told["state"], told["sessions"]) == (None, "none", [])
     stopping = "SELECT stopping_since IS NOT NULL AS waits FROM gpu.miners WHERE public_key = $1"
@@ -162,3 +181,24 @@ async def test_who_is_connected_hears_that_the_booking_is_over_though_the_miner_
     async with asyncio.timeout(30):
         await asyncio.gather(*(relay.carry(SessionEnd(made["id"], mine.booking, side), end) for end, side in ends))
     assert client.told[-1]["reason"] == ("booking_not_active" if is_over else "miner_closed")
+
+
+async def test_a_connection_on_which_nothing_is_said_for_too_long_is_closed(fleet: Fleet) -> None:
+    mine = await let(fleet)
+    made = (await mine.open()).json()
+    relay = MachineRelay(fleet.gpu.machines, GpuSettings(machine_idle_seconds=0.2), asyncio.Event())
+    await relay.admit(mine.buyer.principal, made["id"], "client")
+    ends = {"client": End(), "miner": End()}
+    said = {"type": "websocket.receive", "bytes": b"hello"}
+    ends["client"].came.put_nowait(said)
+    async with asyncio.timeout(40):
+        carried = [
+            asyncio.create_task(relay.carry(SessionEnd(made["id"], mine.booking, side), end))
+            for side, end in ends.items()
+        ]
+        while not all(task.done() for task in carried):
+            await relay.look()
+            await asyncio.sleep(0.02)
+    assert ends["miner"].told[0] == {"type": "websocket.send", "text": None, "bytes": b"hello"}
+    assert [end.told[-1]["reason"] for end in ends.values()] == ["idle", "idle"]
+    assert (await mine.view())["sessions"] == 0

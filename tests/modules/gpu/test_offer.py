@@ -1,6 +1,7 @@
 """What a miner may offer: within limits that an event can carry, and in one form."""
 
 import msgspec
+import pytest
 
 from aitbc.kernel.database.outbox import BODY_BYTES_MAX, encode
 from aitbc.kernel.primitives import ids
@@ -12,9 +13,11 @@ from aitbc.modules.gpu.models.life import Status
 from aitbc.modules.gpu.models.offer import (
     GPU_MODELS_MAX,
     KINDS_MAX,
+    MODEL_FACTS_MAX,
     MODELS_MAX,
     PROGRAMS_MAX,
     Offer,
+    ToldModel,
     capabilities_of,
 )
 from aitbc.modules.gpu.models.values import MinerValue
@@ -28,9 +31,23 @@ def widest(letters: str, length: int, count: int) -> tuple[str, ...]:
 
 def test_the_largest_offer_fits_into_an_event() -> None:
     kinds = widest("k", 40, KINDS_MAX)
+    told = ToldModel(context=2**31 - 1, modalities=("text", "image", "audio"), quantization="Q" * 24)
+    facts = dict.fromkeys(widest("m", 100, MODEL_FACTS_MAX), told)
+    with pytest.raises(ValueError, match="together"):
+        Offer(kinds=kinds, models={kind: widest("m", 100, MODELS_MAX) for kind in kinds}, model_facts=facts)
+    most = {kind: widest("m", 100, MODELS_MAX) for kind in kinds}
+    fewer = most | {kinds[0]: widest("m", 100, 14)}
+    require_to_fit(kinds, most, {})
+    require_to_fit(kinds, fewer, facts)
+
+
+def require_to_fit(
+    kinds: tuple[str, ...], models: dict[str, tuple[str, ...]], model_facts: dict[str, ToldModel]
+) -> None:
     offer = Offer(
         kinds=kinds,
-        models={kind: widest("m", 100, MODELS_MAX) for kind in kinds},
+        models=models,
+        model_facts=model_facts,
         device="gpu",
         gpu_models=widest("\U0001f600", 128, GPU_MODELS_MAX),
         vram_mib=16_777_216,

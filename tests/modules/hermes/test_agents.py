@@ -1,9 +1,11 @@
 """Agents: registered, changed and found; and routing, which is explained and always the same."""
 
+import itertools
+
 import pytest
 
 from aitbc.kernel.primitives.money import parse
-from aitbc.modules.hermes.models.decisions import Known, collaborate, hybrid, offload
+from aitbc.modules.hermes.models.decisions import Known, Whole, collaborate, hybrid, offload
 from aitbc.modules.hermes.models.plans import fill
 from aitbc.modules.hermes.models.routing import Candidate, Wish, rank
 from aitbc.modules.hermes.models.shapes import AgentSkill
@@ -66,6 +68,20 @@ def test_decisions_are_pure_and_add_up() -> None:
         split = hybrid(strategy, {"cpu": 8}, {"gpu": 2})
         assert split.local_ratio + split.network_ratio == 1 and split.local["cpu"] <= 8 and split.network["gpu"] <= 2
     assert hybrid("cost", {"cpu": 8}, {"gpu": 0}).local_ratio == 1
+    some = [Whole(seconds=seconds, cost=cost) for seconds in (1.0, 4.0) for cost in (0.1, 0.3)]
+    for here, there, deadline in itertools.product(some, some, (None, 0.5, 0.9, 2.0)):
+        fast, cheap, middle = (
+            hybrid(strategy, {"cpu": 8}, {"gpu": 2}, (here, there), deadline)
+            for strategy in ("performance", "cost", "balanced")
+        )
+        assert fast.seconds == pytest.approx(min(_seconds(here, there, part / 1000) for part in range(1001)), abs=0.01)
+        fine = [part / 1000 for part in range(1001) if _seconds(here, there, part / 1000) <= (deadline or 9)]
+        if fine:
+            assert cheap.cost == pytest.approx(min(here.cost * one + there.cost * (1 - one) for one in fine), abs=0.001)
+        else:
+            assert cheap.seconds == pytest.approx(fast.seconds)
+        assert middle.local_ratio == pytest.approx((fast.local_ratio + cheap.local_ratio) / 2, abs=0.001)
+        assert {round(one.local_ratio + one.network_ratio, 9) for one in (fast, cheap, middle)} == {1}
     agreed = collaborate(["a", "b", "c"], {"b": 0.9}, list(range(7)), {"a": True, "b": True, "stranger": True})
     assert (agreed.coordinator, agreed.yes, agreed.consensus_reached) == ("b", 2, True)
     assert sorted(part for parts in agreed.parts.values() for part in parts) == list(range(7))
@@ -85,6 +101,11 @@ def test_work_leaves_where_stored_prices_and_measured_times_say_so() -> None:
                 assert found.savings == pytest.approx(0.3 - price)
     needs = offload("training", "large", 100, known=Known(capacity=1, price=99.0, seconds=5.0), is_private=False)
     assert needs.should_offload and needs.speedup == 2.0, "it needs a GPU, and is twice as fast there"
+
+
+def _seconds(here: Whole, there: Whole, part: float) -> float:
+    """When work is done of which this part is done here."""
+    return max(here.seconds * part, there.seconds * (1 - part))
 
 
 @pytest.mark.anyio

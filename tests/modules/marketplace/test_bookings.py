@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from aitbc.kernel.crypto.booking_receipt import verify_booking
 from aitbc.kernel.database.idempotency import IdempotencyKey
 from aitbc.kernel.database.unit_of_work import Target
 from aitbc.kernel.primitives import clock, ids, money
@@ -115,6 +116,10 @@ async def test_time_is_held_before_it_is_used_and_paid_by_the_second_when_it_is_
     assert statement == (await sale.buyer.get(f"{BOOKINGS}/{booking['id']}/statement")).json()
     assert sum(Decimal(one["paid"]) for one in statement["slices"]) == Decimal(over["paid"])
     assert all(one["transaction"] for one in statement["slices"])
+    signed = await sale.owner.get(f"{BOOKINGS}/{booking['id']}/receipt")
+    told = verify_booking(signed.content).receipt
+    assert (told["paid"], told["machine_ms"], told["offer"]) == (over["paid"], 0, sale.offer["id"])
+    assert [one["transaction"] for one in told["slices"]] == [one["transaction"] for one in statement["slices"]]
     again = (await sale.buyer.post(f"{BOOKINGS}/{booking['id']}/end")).json()
     assert again == over
     say = {"subject": booking["id"], "stars": 4}
@@ -266,8 +271,19 @@ async def test_an_interruptible_one_ends_after_notice_and_another_not_at_all(fle
 
 async def test_the_payers_guard_ends_one_that_nobody_works_on(fleet: Fleet) -> None:
     sale = await for_sale(fleet)
+    offer = {**sale.rig.offer, "machine": {"available": True, "images": ["python"]}}
+    await sale.rig.call("PUT", f"/miners/{sale.rig.id}/capabilities", offer)
     booking = await sale.book(idle_after_seconds=300)
     await sale.pass_time(280, busy=1)
+    await sale.pass_time(280)
+    assert (await sale.see(booking))["state"] == "active"
+    # Who is connected to the machine works there, though no job does
+    path = f"/api/v1/gpu/bookings/{booking['id']}/sessions"
+    made = (await sale.buyer.post(path, {"purpose": "shell"}, once=uuid.uuid4().hex)).json()
+    await fleet.gpu.machines.note_open(made["id"])
+    await sale.pass_time(600)
+    assert (await sale.see(booking))["state"] == "active"
+    await fleet.gpu.machines.note_ended(made["id"], "client_closed")
     await sale.pass_time(280)
     assert (await sale.see(booking))["state"] == "active"
     await sale.pass_time(60)

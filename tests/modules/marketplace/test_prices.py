@@ -204,6 +204,7 @@ async def test_statistics_are_of_settled_jobs_alone(fleet: Fleet) -> None:
     prices = [found[f"unit_price_{place}"] for place in ("p10", "p50", "p90")]
     assert (found["settled"], prices) == (3, ["0.0001", "0.0002", "0.0009"])
     assert found["fill_seconds_p50"] is not None
+    assert (nothing["newcomer_share"], found["newcomer_share"]) == (None, 1.0)
     assert (await buyer.get("/api/v1/ai/statistics", kind="nothing")).status_code == 422
 
 

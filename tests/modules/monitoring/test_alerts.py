@@ -1,26 +1,19 @@
 """Alerts: each made series fires and clears once, a flapping one makes one alert, and somebody is told."""
 
 import asyncio
-import email
-import email.message
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
-from aiosmtpd.controller import Controller
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aitbc.kernel.database.unit_of_work import Target
 from aitbc.kernel.primitives import clock, ids
 from aitbc.modules.monitoring.models.alerting import AlertStanding, Thresholds
 from aitbc.modules.monitoring.service.figures import value_of
 from tests.cli.tiny_server import Received, Reply, answering
-from tests.modules.monitoring.make import Watched, a_place, fresh_name, watched_app
-from tests.server.runtime.test_serve import free_port
+from tests.modules.monitoring.make import Watched, a_place, fresh_name
 
 AT = datetime(2030, 1, 1, tzinfo=UTC)
 ABOVE = Thresholds(direction="above", threshold=10, clear_threshold=5, for_seconds=60, clear_seconds=300)
@@ -211,66 +204,3 @@ async def test_a_webhook_of_the_rules_account_gets_one_message_a_group(calm: Wat
         assert [line.split(": ")[1] for line in body["data"]["fired"]] == names
         assert body["data"]["group"] == "told" and body["data"]["page"] == "/monitoring/alerts"
         await calm.admin.client.delete(f"/api/v1/webhooks/endpoints/{made['id']}")
-
-
-class Inbox:
-    """What a mail server took."""
-
-    def __init__(self) -> None:
-        self.mails: list[email.message.Message] = []
-        self.refuses = False
-
-    async def handle_DATA(  # noqa: N802 - the name that aiosmtpd calls
-        self, server: Any, session: Any, envelope: Any
-    ) -> str:
-        """Take a mail, or refuse it for now."""
-        if self.refuses:
-            return "451 come again"
-        self.mails.append(email.message_from_bytes(envelope.content))
-        return "250 taken"
-
-
-@asynccontextmanager
-async def mailed_app(target: Target, folder: Path, inbox: Inbox) -> AsyncIterator[Watched]:
-    """An app that sends its alerts to a real mail server."""
-    server = Controller(inbox, hostname="127.0.0.1", port=free_port())
-    server.start()
-    try:
-        async with watched_app(
-            target,
-            folder,
-            smtp_host="127.0.0.1",
-            smtp_port=server.port,
-            smtp_security="none",
-            mail_to=["ops@example.org", "night@example.org"],
-            mail_from="aitbc@example.org",
-            public_url="https://aitbc.example.org/",
-        ) as watched:
-            yield watched
-    finally:
-        server.stop()
-
-
-async def test_alerts_of_a_group_are_told_in_one_mail_which_is_tried_until_it_is_taken(
-    new_database: Any, tmp_path: Path
-) -> None:
-    inbox = Inbox()
-    async with mailed_app(new_database(), tmp_path, inbox) as watched:
-        for name in ("one", "two"):
-            body = {"name": name, "source": "figure", "target": f"aitbc_{name}", "threshold": 1, "group": "made"}
-            await watched.post("alert-rules", {**body, "for_seconds": 0})
-        inbox.refuses = True
-        assert len(await evaluate(watched, aitbc_one=5, aitbc_two=5)) == 2
-        await watched.service.send_mails()
-        assert inbox.mails == []
-        inbox.refuses = False
-        await watched.service.send_mails()
-        assert inbox.mails == []  # not before its time
-        clock.move(timedelta(seconds=60))
-        await watched.service.send_mails()
-        await watched.service.send_mails()
-        (mail,) = inbox.mails
-        assert mail["To"] == "ops@example.org, night@example.org"
-        assert mail["Subject"].startswith("[aitbc] made: FIRING (2): warning: one: aitbc_one is 5")
-        assert "https://aitbc.example.org/monitoring/alerts" in mail.get_payload()
-        assert mail["Message-ID"].endswith("@example.org>")

@@ -1,5 +1,6 @@
 """Packages that the settings trust: their routes, below their own names, and the commands that they add."""
 
+import asyncio
 import json
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -12,10 +13,15 @@ from aitbc.kernel.database.unit_of_work import Target
 from aitbc.kernel.hooks.settings import HookSettings
 from aitbc.modules.ai.models.kinds.registry import use_kinds
 from aitbc_cli import tree
+from aitbc_cli.exits import NOT_FOUND, USAGE
 from aitbc_cli.main import run
 from tests.app import TestApp, running_app
+from tests.cli.forked_program import as_forked
+from tests.cli.program import surroundings
 from tests.journeys.hand_miner import HandMiner
+from tests.listening import listening
 from tests.modules.plugins.make import API
+from tests.web.conftest import person
 
 EXAMPLE = Path(__file__).parents[3] / "examples/plugins/house-rules/house_rules.py"
 MORE = """
@@ -94,7 +100,8 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """The example, and a package with every other kind of route."""
     folder = tmp_path_factory.mktemp("packages")
     install(folder, "house-rules", EXAMPLE.read_text(), "[aitbc.plugins]\nrules = house_rules\n")
-    commands = "[aitbc.commands]\nmore = more_rules:app\nbroken = more_rules:nothing\njob = more_rules:app\n"
+    named = {"more": "app", "broken": "nothing", "other": "measure", "job": "app"}
+    commands = "[aitbc.commands]\n" + "".join(f"{noun} = more_rules:{name}\n" for noun, name in named.items())
     install(folder, "more-rules", MORE, f"[aitbc.plugins]\nrules = more_rules\n{commands}")
     sys.path.insert(0, str(folder))
     invalidate_caches()
@@ -186,6 +193,38 @@ async def test_a_kind_of_a_package_is_quoted_leased_verified_metered_and_paid(ap
         use_kinds(app.runtime.platform.hooks.kinds)
 
 
+async def test_a_kind_of_a_package_is_ordered_by_pages_and_by_the_command_line(app: TestApp, tmp_path: Path) -> None:
+    bob = await app.who("bob", funds="1")
+    browser, page = await person(app, bob), "/jobs/new/more-reverse"
+    assert page in (await browser.get("/jobs/new")).text
+    assert 'name="in:text"' in (await browser.get(page)).text
+    wanted = {"in:text": "live", "max_price": "0.01"}
+    assert "0.00008" in (await browser.send(page, **wanted, do="quote")).text
+    refused = await browser.send(page, **wanted | {"in:text": "break"}, do="submit")
+    assert (refused.status_code, "ZeroDivision" in refused.text) == (422, True)
+    sent = await browser.send(page, **wanted, do="submit")
+    assert sent.status_code == 303, sent.text
+    assert "More-reverse job" in (await browser.get(sent.headers["location"])).text
+    async with listening(app.asgi) as port:
+        known = surroundings(tmp_path) | {"AITBC_URL": f"http://127.0.0.1:{port}", "AITBC_API_KEY": bob.secret}
+
+        async def does(*words: str, code: int = 0) -> str:
+            ended = await asyncio.to_thread(as_forked, "job", "submit", *words, environment=known, folder=tmp_path)
+            assert ended.code == code, ended
+            return ended.out if code == 0 else ended.err
+
+        set_, most = ("more-reverse", "--set", "text=live"), ("--max-price", "0.01")
+        quote = json.loads(await does(*set_, "--dry-run", "-o", "json"))
+        assert (quote["kind"], quote["price_max"]) == ("more-reverse", "0.00008")
+        made = json.loads(await does(*set_, *most, "-o", "json"))
+        assert (await bob.get(f"/api/v1/ai/jobs/{made['id']}")).json()["input"] == {"text": "live"}
+        assert "text=…" in await does("more-reverse", "--set", "words=live", *most, code=USAGE)
+        assert "more-reverse" in await does("no-such-kind", "--set", "text=live", *most, code=NOT_FOUND)
+        assert "--set FIELD=VALUE" in await does("more-reverse", "--help")
+    for job in (sent.headers["location"].split("/")[2].partition("?")[0], made["id"]):
+        assert (await bob.post(f"/api/v1/ai/jobs/{job}/cancel")).json()["state"] == "canceled"
+
+
 def test_a_package_adds_commands_and_replaces_none(packages: None, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["more", "you"]) == 0
     assert capsys.readouterr().out == "hello you\n"
@@ -194,5 +233,7 @@ def test_a_package_adds_commands_and_replaces_none(packages: None, capsys: pytes
     assert run(["broken"]) == 1
     told = capsys.readouterr().err
     assert "more-rules cannot be loaded" in told and "uninstall more-rules" in told
+    assert run(["other"]) == 1
+    assert "more_rules:measure is no typer.Typer" in capsys.readouterr().err
     assert run(["job", "--help"]) == 0
     assert "hello" not in capsys.readouterr().out

@@ -5,6 +5,7 @@ import asyncio
 from aitbc.kernel.database.unit_of_work import Target
 from aitbc.kernel.module import PeriodicTask
 from aitbc.kernel.primitives.errors import Unavailable
+from aitbc.kernel.primitives.tasks import cancel_and_wait
 from aitbc.server.runtime.periodic import Leadership, lock_number, run_periodic_task
 from tests.kernel.probe import probe_database
 
@@ -57,6 +58,6 @@ async def test_a_chore_goes_on_after_a_failure(target: Target) -> None:
             if rounds >= 4:
                 break
             await asyncio.sleep(0.02)
-        task.cancel()
+        await cancel_and_wait([task])
         await leadership.close()
         assert rounds >= 4

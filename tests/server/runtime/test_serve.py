@@ -69,14 +69,15 @@ def test_its_files_are_private(server: ServerProcess) -> None:
         assert (server.state / name).stat().st_mode & 0o077 == 0, name
 
 
-def test_it_loads_no_library_that_it_has_no_use_for(tmp_path: Path) -> None:
-    server = ServerProcess(tmp_path / "state", free_port())
+def test_it_loads_no_library_that_it_has_no_use_for(server: ServerProcess) -> None:
+    server.stop()
     server.forked = False  # started as a program: what a forked one has mapped was its parent's
-    server.start()
     try:
+        server.start()
         loaded = Path(f"/proc/{server.pid}/maps").read_text()
     finally:
         server.stop()
+        server.forked = True
     assert "asyncpg" in loaded
     for name in ("aiohttp", "pydantic", "numpy"):
         assert f"/{name}" not in loaded, name

@@ -314,7 +314,7 @@ async def test_what_waits_while_an_endpoint_is_disabled_is_sent_when_it_is_enabl
         await attempted(who, lost["id"])
         await who.post(f"{path}/disable")
         clock.move(UNSENT_KEPT + timedelta(minutes=1))
-        await stage.runtime.webhooks.purge()
+        await stage.runtime.webhooks.purge(stage.runtime.retention.of_deliveries())
         assert (await who.get(f"{DELIVERIES}/{lost['id']}")).json()["state"] == "dead"
 
 
@@ -324,16 +324,16 @@ async def test_the_log_is_kept_for_days_and_an_endpoint_nobody_can_serve_is_disa
     who = await stage.who()
     async with receiving() as receiver:
         found = await told_by(who, receiver)
-        await stage.runtime.webhooks.purge()
+        await stage.runtime.webhooks.purge(stage.runtime.retention.of_deliveries())
         assert (await who.get(f"{DELIVERIES}/{found['id']}")).status_code == 200
         clock.move(timedelta(days=INSIDE.kept_days, minutes=1))
-        await stage.runtime.webhooks.purge()
+        await stage.runtime.webhooks.purge(stage.runtime.retention.of_deliveries())
         assert (await who.get(f"{DELIVERIES}/{found['id']}")).status_code == 404
         monkeypatch.setattr(retention, "PENDING_MAX", 2)
         receiver.answer = silence
         for _ in range(3):
             await who.post(f"{ENDPOINTS}/{found['endpoint']}/test")
-        await stage.runtime.webhooks.purge()
+        await stage.runtime.webhooks.purge(stage.runtime.retention.of_deliveries())
         made = (await who.get(f"{ENDPOINTS}/{found['endpoint']}")).json()
         assert (made["enabled"], made["disabled_reason"]) == (False, "overrun")
 

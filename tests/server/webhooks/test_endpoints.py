@@ -211,7 +211,7 @@ async def test_while_a_secret_is_replaced_both_are_good(stage: TestApp, receiver
     assert verified(message, new["secret"])
     with pytest.raises(WebhookVerificationError):
         verified(message, old["secret"])
-    await stage.runtime.webhooks.purge()
+    await stage.runtime.webhooks.purge(stage.runtime.retention.of_deliveries())
     assert (await who.get(f"{ENDPOINTS}/{old['id']}")).json()["previous_secret_until"] is None
 
 

@@ -9,6 +9,7 @@ import stat
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,11 @@ from urllib.parse import SplitResult, urlsplit
 
 from aitbc_cli.miner.executors.chat_answer import is_reasoning, output_of
 from aitbc_cli.miner.executors.chat_models import ChatModels, NoModels, unavailable
+from aitbc_cli.miner.executors.chat_reader import Body, ChatReader, pieces_of, remaining
 from aitbc_cli.miner.executors.chat_stream import BrokenStream, StreamedAnswer
-from aitbc_cli.miner.executors.chunked_body import ChunkedBody, MalformedBody
+from aitbc_cli.miner.executors.chunked_body import MalformedBody
 from aitbc_cli.miner.executors.fields import FieldError, clean_text, read_integer, read_object, read_text
+from aitbc_cli.miner.executors.model_facts import facts_of
 from aitbc_cli.miner.executors.work import Outcome, Progress, Report, Work, WorkFailed
 
 ANSWER_BYTES = 4 * 1024 * 1024
@@ -37,11 +40,6 @@ _REQUESTER_STATUS = frozenset({400, 413, 422})
 _STREAMLESS_STATUS = frozenset({400, 422, 501})
 _STREAM = {"stream": True, "stream_options": {"include_usage": True}}
 _LETTERS_A_REPORT = 50_000
-_PIECE_BYTES = 65_536
-_GATHER_SECONDS = (0.03, 0.1)
-_GATHER_A_STREAM_SECONDS = 0.001
-"""How long a stream is left to gather between two reads, each of which costs a thread its turn: a little more for each
-that is under way, so that many of them cost no more reads than some."""
 
 
 class ChatExecutor:
@@ -61,6 +59,7 @@ class ChatExecutor:
         self._sockets: dict[int, socket.socket] = {}
         """By thread: the connection that its work waits for."""
         self._canceled: set[int] = set()
+        self._reader = ChatReader()
         self._headers()
 
     def cancel(self, thread: int) -> None:
@@ -74,18 +73,37 @@ class ChatExecutor:
         """The work of a thread has ended."""
         self._canceled.discard(thread)
 
+    def report_together(self, together: Callable[[], AbstractContextManager[None]]) -> None:
+        """Report what came for several streams in one turn within such a context."""
+        self._reader.together = together
+
     def warm_up(self) -> dict[str, Any]:
         """Ask the server for its models."""
         self._read_models()
-        return {"models": self._models.names, "missing": self._models.missing}
+        detail: dict[str, Any] = {"models": self._models.names, "missing": self._models.missing}
+        return detail | ({"facts": self._models.facts} if self._models.facts else {})
 
     def _read_models(self) -> None:
         """Learn what the server lists; one that answers 404 has no such list and may still chat."""
         status, body, _ = self._exchange("GET", "/models", None, time.monotonic() + CONNECT_SECONDS)
         if status not in (200, 404):
             raise _unavailable(f"The chat server answered {status} when it was asked for its models.")
-        self._models.learn(None if status == 404 else _listed_in(body))
+        entries = [] if status == 404 else _entries_in(body)
+        listed = [str(entry["id"]) for entry in entries if isinstance(entry, dict) and "id" in entry]
+        self._models.learn(None if status == 404 else listed, facts_of(entries, self._ask_aside))
         self._is_listed = True
+
+    def _ask_aside(self, path: str, body: Mapping[str, Any] | None) -> Mapping[str, Any]:
+        """What the server says at a path of its own beside `/v1`; nothing where it does not."""
+        root = self._url.path.removesuffix("/v1")
+        deadline = time.monotonic() + CONNECT_SECONDS
+        try:
+            status, answer, _ = self._exchange(
+                "GET" if body is None else "POST", root + path, body, deadline, whole=True
+            )
+            return _object_of(answer) if status == 200 else {}
+        except WorkFailed:
+            return {}
 
     def run(self, work: Work, report: Report) -> Outcome:
         """The message of the first choice, reported as it comes; usage is what the upstream says it counted."""
@@ -149,11 +167,16 @@ class ChatExecutor:
         self,
         method: str,
         path: str,
-        request: dict[str, Any] | None,
+        request: Mapping[str, Any] | None,
         deadline: float,
         streamed: StreamedAnswer | None = None,
+        *,
+        whole: bool = False,
     ) -> tuple[int, bytes, bool]:
-        """One request and its whole answer, before a deadline of the monotonic clock; whether it was streamed."""
+        """One request and its whole answer, before a deadline of the monotonic clock; whether it was streamed.
+
+        The path is one below that of the configuration, or the `whole` one.
+        """
         connection = _connection(self._url, min(CONNECT_SECONDS, max(0.1, deadline - time.monotonic())))
         body = None if request is None else json.dumps(request).encode()
         thread = threading.get_ident()
@@ -163,12 +186,18 @@ class ChatExecutor:
             self._sockets[thread] = channel
             if thread in self._canceled:
                 raise WorkFailed("miner", "canceled", "The work was given up.")
-            channel.settimeout(_remaining(deadline))
-            connection.request(method, self._url.path + path, body=body, headers=self._headers())
+            channel.settimeout(remaining(deadline))
+            connection.request(method, path if whole else self._url.path + path, body=body, headers=self._headers())
             response = connection.getresponse()
-            pieces = _pieces(response, channel, deadline, lambda: self._gather(streamed))
+            answer = Body(response)
+            pieces = pieces_of(answer, channel, deadline)
             if streamed is not None and response.status == 200 and _is_stream(response):
-                streamed.read(pieces)
+                for piece in pieces:
+                    streamed.feed(piece)
+                    if streamed.has_begun:  # the first text is read as it comes, the rest with that of all others
+                        break
+                self._reader.read(channel, answer, streamed.feed, deadline)
+                streamed.end()
                 return response.status, b"", True
             return response.status, self._read_answer(pieces), False
         except MalformedBody as error:
@@ -187,12 +216,6 @@ class ChatExecutor:
             self._sockets.pop(thread, None)
             connection.close()
 
-    def _gather(self, streamed: StreamedAnswer | None) -> None:
-        """Let more come before the next read; the first text of a stream is read as it comes."""
-        if streamed is not None and streamed.has_begun:
-            least, most = _GATHER_SECONDS
-            time.sleep(min(max(len(self._sockets) * _GATHER_A_STREAM_SECONDS, least), most))
-
     def _read_answer(self, pieces: Iterator[bytes]) -> bytes:
         parts: list[bytes] = []
         size = 0
@@ -206,29 +229,6 @@ class ChatExecutor:
     def _too_large(self) -> WorkFailed:
         message = f"The answer of the chat server is over the limit of {self._answer_bytes} bytes."
         return WorkFailed("miner", "output_too_large", message)
-
-
-def _pieces(
-    response: http.client.HTTPResponse, channel: socket.socket, deadline: float, gather: Callable[[], None]
-) -> Iterator[bytes]:
-    """What the server sends, as it comes; before each read it is let gather."""
-    body = ChunkedBody() if response.chunked else None
-    while True:
-        gather()
-        # Anew before each read: a server that sends a byte a second may not keep the slot for ever.
-        channel.settimeout(_remaining(deadline))
-        piece = response.read1(_PIECE_BYTES) if body is None else response.fp.read1(_PIECE_BYTES)
-        if not piece:
-            if body is not None:
-                raise http.client.IncompleteRead(b"")
-            return
-        if body is None:
-            yield piece
-            continue
-        if content := body.feed(piece):
-            yield content
-        if body.is_over:
-            return
 
 
 def _is_stream(response: http.client.HTTPResponse) -> bool:
@@ -275,13 +275,6 @@ def _read_key(path: Path) -> str:
     return key
 
 
-def _remaining(deadline: float) -> float:
-    seconds = deadline - time.monotonic()
-    if seconds <= 0:
-        raise TimeoutError
-    return seconds
-
-
 def _request_of(value: Any) -> dict[str, Any]:
     """The request to forward. What its fields may hold was checked where the job was submitted."""
     if not isinstance(value, Mapping) or not value.get("messages"):
@@ -293,10 +286,9 @@ def _request_of(value: Any) -> dict[str, Any]:
     return {name: item for name, item in value.items() if item is not None and item != []}
 
 
-def _listed_in(body: bytes) -> list[str]:
+def _entries_in(body: bytes) -> list[Any]:
     listed = _object_of(body).get("data")
-    entries = listed if isinstance(listed, list) else []
-    return [str(entry["id"]) for entry in entries[:_LISTED_MAX] if isinstance(entry, dict) and "id" in entry]
+    return listed[:_LISTED_MAX] if isinstance(listed, list) else []
 
 
 def _names_no_model(body: bytes) -> bool:

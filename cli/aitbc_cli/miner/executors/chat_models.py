@@ -2,10 +2,11 @@
 
 import re
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from aitbc_cli.miner.executors.fields import FieldError, read_list, read_text
+from aitbc_cli.miner.executors.model_facts import PIN, Facts, announced, pinned
 from aitbc_cli.miner.executors.work import WorkFailed
 
 MODELS_MAX = 64
@@ -34,15 +35,29 @@ class ChatModels:
                 raise FieldError(f"models: {name[:100]!r} cannot be announced; state another name, as in llama=MODEL.")
             self._stated[name.strip()] = model.strip() or name.strip()
         self._models = dict(self._stated)
+        self._pins: dict[str, str] = {}
+        """Names of exact weights, each with the server's name of the model that has them now."""
+        self.facts: dict[str, Facts] = {}
+        """What is known of announced models, to be announced with them."""
         self._withheld: dict[str, float] = {}
         self.missing: list[str] = []
         """What the owner stated and the server does not list."""
 
-    def learn(self, listed: Sequence[str] | None) -> None:
-        """Take over what the server lists now; none from one that has no list. Raises `NoModels`."""
+    def learn(self, listed: Sequence[str] | None, facts: Mapping[str, Facts] | None = None) -> None:
+        """Take over what the server lists now, and says of it; none from one that has no list. Raises `NoModels`."""
+        self._pins, self.facts = {}, {}
         if listed is None:
             self._models, self.missing = dict(self._stated), []
             return
+        self._take(listed)
+        known = {name: facts[model] for name, model in self._models.items() if facts and model in facts}
+        for name, said in known.items():
+            name_of_it = pinned(name, str(said.get("digest")))
+            if "digest" in said and _ANNOUNCEABLE.match(name_of_it):
+                self._pins[name_of_it] = self._models[name]
+        self.facts = announced({**known, **{pin: known[pin.partition(PIN)[0]] for pin in self._pins}})
+
+    def _take(self, listed: Sequence[str]) -> None:
         have = set(listed)
         known = {name: _listed_as(model, have) for name, model in self._stated.items()}
         self.missing = sorted(name for name, model in known.items() if model is None)
@@ -56,7 +71,7 @@ class ChatModels:
     @property
     def names(self) -> list[str]:
         """The names to announce, the owner's first one or the server's first one first."""
-        return list(self._models)
+        return [*self._models, *self._pins][:MODELS_MAX]
 
     def withhold(self, name: str) -> None:
         """Choose another one for a time: the server lists this model and does not have it."""
@@ -67,19 +82,19 @@ class ChatModels:
         if wanted is None:
             there = (name for name in self._models if self._withheld.get(name, 0.0) <= time.monotonic())
             return next(there, next(iter(self._models), None))
-        if wanted not in self._models:
+        if wanted not in self._models and wanted not in self._pins:
             raise unavailable(wanted)
         return wanted
 
     def upstream(self, name: str) -> str:
         """What the chat server calls a model."""
-        return self._models[name]
+        return self._pins.get(name) or self._models[name]
 
     def require_answer_of(self, name: str | None, answered: Any) -> None:
         """Refuse an answer that another model made. Raises `WorkFailed`."""
         if name is None or not isinstance(answered, str) or not answered or answered == name:
             return
-        model = self._models.get(name, name)
+        model = self._pins.get(name) or self._models.get(name, name)
         if public_name(answered).removesuffix(LATEST) != public_name(model).removesuffix(LATEST):
             message = (
                 f"The chat server was asked for {public_name(model)!r} and answered with {public_name(answered)!r}; "

@@ -1,8 +1,10 @@
 """Answers of a chat server that come piece by piece, as server-sent events of the OpenAI protocol."""
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
+
+import msgspec
 
 from aitbc_cli.miner.executors.chat_answer import CHOICES_MAX, StreamedChoice
 from aitbc_cli.miner.executors.event_stream import EventStream, EventTooLong
@@ -29,6 +31,9 @@ class StreamedAnswer:
         self._tell = tell
         self._require = require
         self._texts: list[str] = []
+        self._events = EventStream()
+        self._is_over = False
+        """Whether the stream said that it ends."""
         self._half = ""
         """The first half of a character that comes in two."""
         self._room = bytes_max
@@ -59,32 +64,37 @@ class StreamedAnswer:
         further = [choice.whole("".join(choice.texts)) for _, choice in sorted(self._further.items())]
         return {"model": self.model, "choices": [self._first.whole(self.text), *further], "usage": self.usage}
 
-    def read(self, pieces: Iterable[bytes]) -> None:
-        """Read the stream to its end. Raises `BrokenStream`, and `OverflowError` for more text than there is room."""
-        stream, is_over = EventStream(), False
+    def feed(self, piece: bytes) -> None:
+        """Take what came. Raises `BrokenStream`, and `OverflowError` for more text than there is room."""
         try:
-            for piece in pieces:
-                for data in stream.feed(piece):
-                    is_over = self._take(data) or is_over
-                self._pass_on()
-            rest = stream.unfinished()  # a last event without its empty line
-            if rest is not None and _chunks_of(rest) is not None:
-                is_over = self._take(rest) or is_over
+            events = self._events.feed(piece)
         except EventTooLong:
             raise BrokenStream("sent a line without an end") from None
+        for data in events:
+            self._take(data)
+        self._pass_on()
+
+    def end(self) -> None:
+        """Nothing more comes. Raises as `feed`, and `BrokenStream` in the middle of the answer."""
+        try:
+            rest = self._events.unfinished()  # a last event without its empty line
+        except EventTooLong:
+            raise BrokenStream("sent a line without an end") from None
+        if rest is not None and _chunks_of(rest) is not None:
+            self._take(rest)
         self._pass_on(last=True)
-        if not is_over and self.finish_reason is None:
+        if not self._is_over and self.finish_reason is None:
             raise BrokenStream("ended in the middle of its answer")
 
-    def _take(self, data: str) -> bool:
-        """The data of one event; whether it is the one that ends the stream."""
+    def _take(self, data: str) -> None:
         chunks = _chunks_of(data)
         if chunks is None:
             raise BrokenStream("sent a piece that is not JSON")
         for chunk in chunks:
-            if chunk != DONE:
+            if chunk == DONE:
+                self._is_over = True
+            else:
                 self._add(chunk)
-        return DONE in chunks
 
     def _add(self, chunk: Any) -> None:
         if not isinstance(chunk, dict) or chunk.get("error") or chunk.get("object") == "error":
@@ -146,4 +156,9 @@ def _chunks_of(data: str) -> list[Any] | None:
 
 
 def _chunk_of(text: str) -> Any:
-    return DONE if text.strip() == DONE else json.loads(text)
+    if text.strip() == DONE:
+        return DONE
+    try:
+        return msgspec.json.decode(text)  # a fifth of the time, and stricter
+    except (msgspec.MsgspecError, UnicodeError):
+        return json.loads(text)

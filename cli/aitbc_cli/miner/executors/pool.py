@@ -120,7 +120,7 @@ class ExecutorPool:
     async def check(self, kind: str) -> KindStatus:
         """Try a kind with a first small piece of work; a kind that failed may be checked again later."""
         if kind == CHAT and self._models is not None:
-            return _with_served(await self._check_server(), self._models.names)
+            return _with_served(await self._check_server(), self._models.names, self._models.facts)
         if kind == "command" and self.cluster is not None:
             return await self.cluster.check()
         return await self._check(self._lane(kind))
@@ -180,6 +180,8 @@ class ExecutorPool:
                 return _no_gpu(f"Work of kind {work.kind} gets no GPU of this miner.")
             if (model := self._served(work)) is not None:
                 return await self._run_served(model, work, on_progress)
+            if work.kind == CHAT and "base_url" not in self._kinds[CHAT] and self._models is not None:
+                return Outcome(error=Failure("platform", "model_unavailable", "This miner has no such model now."))
             if work.kind not in self.gpu_kinds:
                 return await self._run(work, on_progress)
             gpus = self.gpus.choose() if work.gpus is None else work.gpus
@@ -224,7 +226,7 @@ class ExecutorPool:
         wanted = work.input.get("model") if isinstance(work.input, Mapping) else None
         if wanted is None and "base_url" not in self._kinds[CHAT]:
             wanted = next(iter(self._models.names), None)
-        return wanted if self._models.serves(wanted) else None
+        return self._models.served(wanted)
 
     async def _run_served(self, model: str, work: Work, on_progress: Callable[[Progress], None]) -> Outcome:
         """Do the work with an engine of this miner's own, which may have to load first: that is time of the work."""
@@ -247,7 +249,9 @@ class ExecutorPool:
         """The lane of a served model: a chat worker as for any server, with this engine as the server."""
         lane = self._lane(CHAT)
         limits = {name: value for name, value in lane.options.items() if name not in _OF_THE_SERVER}
-        return _Lane(CHAT, limits | {"base_url": engine.url, "models": [f"{model}={engine.upstream}"]}, model)
+        named = [model] if self._models is None else self._models.names_of(model)
+        models = [f"{name}={engine.upstream}" for name in named]
+        return _Lane(CHAT, limits | {"base_url": engine.url, "models": models}, model)
 
     def _forget_model(self, model: str) -> None:
         """The engine has gone: its worker would ask a port that may be another's by now."""
@@ -380,7 +384,9 @@ class ExecutorPool:
         await finish(worker.kill())
 
 
-def _with_served(server: KindStatus | None, served: Sequence[str]) -> KindStatus:
+def _with_served(
+    server: KindStatus | None, served: Sequence[str], facts: Mapping[str, Mapping[str, Any]]
+) -> KindStatus:
     """The status of chat with the models of this miner's own before those of another server."""
     if server is not None and not served:
         return server
@@ -394,7 +400,7 @@ def _with_served(server: KindStatus | None, served: Sequence[str]) -> KindStatus
         message="served on demand" if server is None else f"served on demand; {server.message}",
         warm_up_ms=server.warm_up_ms if server is not None else None,
         memory_bytes=server.memory_bytes if server is not None else None,
-        detail={**listed, "models": models},
+        detail={**listed, "models": models, "facts": {**listed.get("facts", {}), **facts}},
     )
 
 

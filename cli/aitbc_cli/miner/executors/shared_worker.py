@@ -14,20 +14,50 @@ from aitbc_cli.miner.executors.work import Progress, WorkFailed
 from aitbc_cli.miner.executors.worker_process import WorkerLost, WorkerProcess
 
 
+class _Asked:
+    """A question whose answer is waited for; what is reported before it is passed on as it comes."""
+
+    def __init__(self, on_progress: Callable[[Progress], None]) -> None:
+        self._on_progress = on_progress
+        self.answer: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+
+    @property
+    def has_answer(self) -> bool:
+        """Whether the worker has said its last word."""
+        return self.answer.done() and not self.answer.cancelled() and self.answer.exception() is None
+
+    def take(self, answer: dict[str, Any]) -> None:
+        """One frame for it."""
+        if self.answer.done():
+            return
+        if answer.get("is") != "progress":
+            self.answer.set_result(answer)
+            return
+        try:
+            self._on_progress(Progress(answer["fraction"], answer["lines"], answer["text"]))
+        except KeyError as error:
+            self.answer.set_exception(WorkerLost(str(error)))
+
+    def give_up(self) -> None:
+        """The process has ended."""
+        if not self.answer.done():
+            self.answer.set_exception(WorkerLost("The stream ended."))
+
+
 class SharedWorker(WorkerProcess):
     """The pool's hold on such a process."""
 
     def __init__(self, kind: str, process: asyncio.subprocess.Process, marker: str, scratch: Path) -> None:
         super().__init__(kind, process, marker, scratch)
         self._numbers = itertools.count(1)
-        self._answers: dict[int, asyncio.Queue[dict[str, Any] | None]] = {}
-        """By the number of a question: what came for it; nothing at all once the process has ended."""
+        self._asked: dict[int, _Asked] = {}
+        """By the number of a question: who waits for its answer."""
         self._reading = asyncio.create_task(self._read())
 
     @property
     def is_asked(self) -> bool:
         """Whether an answer is waited for."""
-        return bool(self._answers)
+        return bool(self._asked)
 
     async def kill(self) -> None:
         """End the worker."""
@@ -37,20 +67,16 @@ class SharedWorker(WorkerProcess):
     async def _ask(self, message: dict[str, Any], on_progress: Callable[[Progress], None]) -> dict[str, Any]:
         """Send a message and take its answer, passing on what is reported before it."""
         number = next(self._numbers)
-        answers = self._answers[number] = asyncio.Queue()
-        answer: dict[str, Any] | None = None
+        asked = self._asked[number] = _Asked(on_progress)
         try:
             await self._send({**message, "id": number})
-            while (answer := await answers.get()) is not None and answer.get("is") == "progress":
-                on_progress(Progress(answer["fraction"], answer["lines"], answer["text"]))
-        except (ConnectionError, KeyError) as error:
+            answer = await asked.answer
+        except ConnectionError as error:
             raise WorkerLost(str(error)) from None
         finally:
-            del self._answers[number]
-            if (answer is None or answer.get("is") == "progress") and self.alive:
+            del self._asked[number]
+            if not asked.has_answer and self.alive:
                 self._cancel(number)
-        if answer is None:
-            raise WorkerLost("The stream ended.")
         if answer.get("is") == "failed":
             raise WorkFailed(**answer["failure"])
         return answer
@@ -77,11 +103,11 @@ class SharedWorker(WorkerProcess):
         try:
             while True:
                 answer = await framing.receive_frame(self._process.stdout, limit=framing.FROM_WORKER_BYTES)
-                waiting = self._answers.get(int(answer.pop("id", 0)))
-                if waiting is not None:
-                    waiting.put_nowait(answer)
-        except (framing.FrameError, ConnectionError, ValueError, TypeError):
+                for one in answer["answers"] if answer.get("is") == "several" else (answer,):
+                    if (asked := self._asked.get(int(one.pop("id", 0)))) is not None:
+                        asked.take(one)
+        except (framing.FrameError, ConnectionError, ValueError, TypeError, KeyError, AttributeError):
             pass
         finally:
-            for waiting in self._answers.values():
-                waiting.put_nowait(None)
+            for asked in self._asked.values():
+                asked.give_up()

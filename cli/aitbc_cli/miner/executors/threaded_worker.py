@@ -1,12 +1,16 @@
 """The inside of a worker process that does many pieces of work at once: a thread for each, which mostly waits."""
 
 import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, BinaryIO, Protocol, runtime_checkable
 
 from aitbc_cli.miner.executors import framing
-from aitbc_cli.miner.executors.worker import Worker
+from aitbc_cli.miner.executors.worker import Reporter, Worker
 
 STACK_BYTES = 512 * 1024
+CHARACTERS_AT_ONCE = 50_000
+"""How much text is gathered for one frame: it fits into one, however it is written."""
 
 
 @runtime_checkable
@@ -18,6 +22,9 @@ class CancellableExecutor(Protocol):
 
     def forget(self, thread: int) -> None:
         """The work of a thread has ended; its number may be another's soon."""
+
+    def report_together(self, together: Callable[[], AbstractContextManager[None]]) -> None:
+        """Report what one thread has to say of several pieces of work within such a context: it goes in one frame."""
 
 
 class ThreadedWorker(Worker):
@@ -43,6 +50,23 @@ class ThreadedWorker(Worker):
             else:
                 threading.Thread(target=self._answer_one, args=(message,), daemon=True).start()
 
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """What this thread sends meanwhile goes in one frame, or in few."""
+        held: list[dict[str, Any]] = []
+        self._here.held, self._here.length = held, 0
+        try:
+            yield
+        finally:
+            self._here.held = None
+            self._send_held(held)
+
+    def _open(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        answer = super()._open(options)
+        if (executor := self._cancellable) is not None:
+            executor.report_together(self.together)
+        return answer
+
     def _answer_one(self, message: dict[str, Any]) -> None:
         number, thread = int(message["id"]), threading.get_ident()
         self._here.number = number
@@ -66,6 +90,30 @@ class ThreadedWorker(Worker):
         executor: object = self._executor
         return executor if isinstance(executor, CancellableExecutor) else None
 
+    def _reporter(self) -> Reporter:
+        number = self._here.number  # it may be another thread that reports
+        return Reporter(lambda message: self._send_as(number, message))
+
     def _send(self, message: dict[str, Any]) -> None:
+        self._send_as(self._here.number, message)
+
+    def _send_as(self, number: int, message: dict[str, Any]) -> None:
+        held = getattr(self._here, "held", None)
+        if held is None:
+            self._write({**message, "id": number})
+            return
+        length = len(message.get("text", ""))
+        if self._here.length + length > CHARACTERS_AT_ONCE:
+            self._send_held(held)
+        self._here.length += length
+        held.append({**message, "id": number})
+
+    def _send_held(self, held: list[dict[str, Any]]) -> None:
+        if held:
+            self._write(held[0] if len(held) == 1 else {"is": "several", "answers": held})
+            held.clear()
+        self._here.length = 0
+
+    def _write(self, message: dict[str, Any]) -> None:
         with self._sending:
-            super()._send({**message, "id": self._here.number})
+            super()._send(message)

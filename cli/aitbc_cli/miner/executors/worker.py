@@ -137,10 +137,13 @@ class Worker:
         return executor.try_gpu(gpu)
 
     def _run(self, work: Work) -> Outcome:
-        reporter = Reporter(self._send)
+        reporter = self._reporter()
         outcome = self._opened().run(work, reporter.report)
         reporter.flush()
         return with_big_output_in_file(outcome, work.folder)
+
+    def _reporter(self) -> "Reporter":
+        return Reporter(self._send)
 
     def _send(self, message: dict[str, Any]) -> None:
         self._outgoing.write(framing.encode_frame(message, limit=framing.FROM_WORKER_BYTES))

@@ -4,7 +4,7 @@ import re
 import shlex
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,8 @@ SERVING_OPTIONS = frozenset({"serve", "idle_seconds", "load_seconds", "loaded_ma
 """The options of chat that are read here."""
 IDLE_SECONDS = 900.0
 LOAD_SECONDS = 600.0
+CONTEXT_TOKENS = 4096
+"""What a chat may have with an engine for a GGUF file."""
 SLOTS_MAX = 64
 _HOW = frozenset({"file", "command", "slots"})
 
@@ -33,6 +35,8 @@ class ServedModel:
     weights: Path | None = None
     """The file that it loads, where that is known: its size says how much memory to make room for the first time."""
 
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """What is known of it, to be announced."""
     slots: int | None = None
     """How many chats it answers at once; none for as many as the miner has slots."""
 
@@ -103,7 +107,8 @@ def _of_file(name: str, file: Any) -> ServedModel:
     if not is_gguf:
         raise FieldError(f"serve: {name}: {path} is no GGUF file; for other weights state the command of their engine.")
     program = (sys.executable, "-P", "-m", "aitbc_cli.miner.serving.gguf_server")
-    return ServedModel(name, (*program, str(path), name, PORT, SLOTS), weights=path)
+    facts = {"context": CONTEXT_TOKENS, "modalities": ["text"]}
+    return ServedModel(name, (*program, str(path), name, PORT, SLOTS), weights=path, facts=facts)
 
 
 def _of_command(name: str, command: Any) -> ServedModel:

@@ -9,8 +9,8 @@ import signal
 import sys
 from typing import Any
 
-CONTEXT_TOKENS = 4096
-"""For each chat at once."""
+from aitbc_cli.miner.serving.declared import CONTEXT_TOKENS
+
 MISSING = "the package xllamacpp is not here; install it with: pip install 'aitbc[llm]'"
 
 

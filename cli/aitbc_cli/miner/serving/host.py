@@ -11,13 +11,17 @@ from pathlib import Path
 from typing import Any
 
 from aitbc.kernel.primitives.tasks import cancel_and_wait
+from aitbc_cli.miner.executors.model_facts import PIN, Facts, announced, pinned
 from aitbc_cli.miner.executors.work import WorkFailed
-from aitbc_cli.miner.serving.declared import ServedModel, Serving, serving_of
+from aitbc_cli.miner.serving.declared import NAME, ServedModel, Serving, serving_of
 from aitbc_cli.miner.serving.engine import Engine, EngineFailed
+from aitbc_cli.miner.serving.weights import Weights
 
 REST_SECONDS_MAX = 300.0
 """The longest that a model is not tried again after its engine failed; the first rest takes two seconds."""
 LOOK_SECONDS = 1.0
+WEIGHTS_SECONDS = 60.0
+"""How often it is looked whether a served file has become another."""
 ENDING_SECONDS = 2.0
 SPARE_PERCENT = 5
 """How much of the machine's memory is kept free: below it, engines without work are ended."""
@@ -29,6 +33,8 @@ class _Place:
     """A model, and its engine while it has one."""
 
     model: ServedModel
+    digest: str | None = None
+    """That of the weights that an engine has or would load, once they have been read."""
     engine: Engine | None = None
     loading: "asyncio.Task[Engine] | None" = None
     watching: "asyncio.Task[None] | None" = None
@@ -57,6 +63,7 @@ class ModelHost:
         self._one_at_a_time = asyncio.Lock()
         self._ending: set[Engine] = set()
         """Engines that are being ended, whoever began that."""
+        self._weights = Weights(folder)
         self._is_idle = asyncio.Event()
         """Some engine has come to have no work."""
         self.on_change: Callable[[], None] = _nothing
@@ -64,18 +71,43 @@ class ModelHost:
 
     @property
     def names(self) -> list[str]:
-        """The models to announce: all but those whose engine failed a moment ago."""
+        """The models to announce, and then those with known weights once more under the names of these: all but those
+        whose engine failed a moment ago.
+        """
         now = time.monotonic()
-        return [name for name, place in self._places.items() if place.rests_until <= now]
+        there = [self.names_of(name) for name, place in self._places.items() if place.rests_until <= now]
+        return [names[0] for names in there] + [pin for names in there for pin in names[1:]]
+
+    def names_of(self, name: str) -> list[str]:
+        """The name of a model, and the one of its weights, where they have been read."""
+        digest = self._places[name].digest
+        pin = None if digest is None else pinned(name, digest)
+        return [name] if pin is None or not NAME.match(pin) else [name, pin]
+
+    @property
+    def facts(self) -> dict[str, Facts]:
+        """What is known of these models, by the names to announce."""
+        known = {one: dict(place.model.facts) for name, place in self._places.items() for one in self.names_of(name)}
+        return announced(known)
 
     def free(self, working: Counter[str]) -> dict[str, int]:
         """How many more chats each model takes that has slots of its own, while so many of each are worked on."""
-        slots = {name: place.model.slots for name, place in self._places.items()}
-        return {name: max(0, count - working[name]) for name, count in slots.items() if count is not None}
+        free: dict[str, int] = {}
+        for name, place in self._places.items():
+            if place.model.slots is not None:
+                names = self.names_of(name)
+                left = max(0, place.model.slots - sum(working[one] for one in names))
+                free |= dict.fromkeys(names, left)
+        return free
 
-    def serves(self, name: Any) -> bool:
-        """Whether this is one of its models."""
-        return isinstance(name, str) and name in self._places
+    def served(self, name: Any) -> str | None:
+        """The model that a name means; none where it is none of these, or its weights are others by now."""
+        if not isinstance(name, str):
+            return None
+        model, pin, _ = name.partition(PIN)
+        if name in self._places:
+            return name
+        return model if pin and model in self._places and name in self.names_of(model) else None
 
     @property
     def loaded(self) -> list[str]:
@@ -117,6 +149,33 @@ class ModelHost:
 
     async def run(self) -> None:
         """End engines that have been idle for long, or while memory is short."""
+        reading = asyncio.create_task(self._read_weights())
+        try:
+            await self._end_idle_ones()
+        finally:
+            await cancel_and_wait([reading])
+
+    async def _read_weights(self) -> None:
+        """Read the files that are served, one after the other: their digests are announced once they are known."""
+        while True:
+            for place in self._places.values():
+                if place.model.weights is not None:
+                    await self._read_one(place, place.model.weights)
+            await asyncio.sleep(WEIGHTS_SECONDS)
+
+    async def _read_one(self, place: _Place, weights: Path) -> None:
+        digest = await asyncio.to_thread(self._weights.read, weights)
+        if digest is None or digest == place.digest:
+            return
+        if place.digest is not None and place.users:
+            return  # what runs has the weights of before, and ends under their name
+        if place.digest is not None and place.engine is not None:
+            await self._unload(place, "its file has become another")
+        place.digest = digest
+        self.on_gone(place.model.name)  # its worker knows the model by the names of before
+        self.on_change()
+
+    async def _end_idle_ones(self) -> None:
         while True:
             await asyncio.sleep(LOOK_SECONDS)
             idle = self._idle_places()
@@ -153,6 +212,7 @@ class ModelHost:
             async with self._one_at_a_time:
                 await self._end(place)
                 await self._make_room(place)
+                self._forget_old_weights(place)
                 self._note("model_loading", model=name, seconds_expected=self.seconds_to_load(name))
                 started = time.monotonic()
                 seconds = self._serving.load_seconds
@@ -170,6 +230,13 @@ class ModelHost:
         self._keep_record(name, loaded)
         place.watching = asyncio.create_task(self._watch(place, engine))
         return engine
+
+    def _forget_old_weights(self, place: _Place) -> None:
+        """Announce no digest that is not the one of the file that is loaded now."""
+        weights = place.model.weights
+        if weights is not None and place.digest is not None and self._weights.known(weights) != place.digest:
+            place.digest = None
+            self.on_change()
 
     async def _make_room(self, place: _Place) -> None:
         """End engines without work, the longest idle first, while there is less memory than this one needs."""

@@ -125,6 +125,11 @@ class Key:
         return f"Key(public={self.public!r})"
 
 
+def sign_claims(claims: msgspec.Struct, key: Key) -> str:
+    """The signature over all that these say, as canonical JSON."""
+    return key.sign(canonical(msgspec.to_builtins(claims)))
+
+
 def key_fingerprint(public: str) -> str:
     """The fingerprint that people compare: the digest of the key's 32 bytes. Raises `ValueError` for another length."""
     data = decode_bytes(public)

@@ -147,8 +147,7 @@ async def _pending_reason(owner: Target, parts: Sequence[Part]) -> str | None:
     try:
         await connection.execute(f"SELECT pg_advisory_lock_shared({LOCK})")  # waits while another process migrates
         for part in parts:
-            scripts = ScriptDirectory.from_config(configuration(part))
-            known = [step.revision for step in scripts.walk_revisions()]
+            known = _revisions(migrations_folder() / part.name)
             at = await revision_of(connection, part)
             if at is not None and at not in known:
                 raise _too_new(part, at)
@@ -246,10 +245,15 @@ def _located(folder: Path) -> Config:
     return config
 
 
-@functools.cache
 def _head(folder: Path) -> str | None:
-    """The newest migration in a folder, whose files stay as they are for as long as this program runs."""
-    return ScriptDirectory.from_config(_located(folder)).get_current_head()
+    """The newest migration in a folder."""
+    return next(iter(_revisions(folder)), None)
+
+
+@functools.cache
+def _revisions(folder: Path) -> tuple[str, ...]:
+    """The migrations in a folder, the newest first; its files stay as they are for as long as this program runs."""
+    return tuple(step.revision for step in ScriptDirectory.from_config(_located(folder)).walk_revisions())
 
 
 async def differences(owner: Target, parts: Sequence[Part]) -> list[str]:

@@ -1,6 +1,5 @@
 """The hooks of one process: asks its plugins in their order, contains what they do wrong, and counts it."""
 
-import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import partial
@@ -37,7 +36,11 @@ class Extension(Protocol):
     """The keys of those at which it is asked around the others: it calls them itself, or does not."""
 
     async def ask(self, hook: Hook[Any, Any], question: Any, inner: Inner | None) -> Any:
-        """Its answer, or none. A wrapper gets what it wraps as `inner`. Raises `PluginFailed`, or anything else."""
+        """Its answer, or none. A wrapper gets what it wraps as `inner`.
+
+        It keeps to the deadline of the hook by itself, since one that never waits needs no timer. Raises
+        `PluginFailed`, `TimeoutError`, or anything else.
+        """
 
     def close(self) -> None:
         """Give back what it holds; it is not asked any more."""
@@ -79,8 +82,7 @@ class _Standing:
             return None
         self.count.calls += 1
         try:
-            async with asyncio.timeout(hook.seconds):
-                answer = await self.extension.ask(hook, question, inner)
+            answer = await self.extension.ask(hook, question, inner)
             if answer is not None:
                 self._check(hook, question, answer)
         except TimeoutError:

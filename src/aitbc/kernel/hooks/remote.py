@@ -5,6 +5,7 @@ of the request, so that neither can be used again. Where nothing right comes bac
 other.
 """
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
 
@@ -64,7 +65,7 @@ class Remote:
         self._post = post
 
     async def ask(self, hook: Hook[Any, Any], question: Any, inner: Inner | None) -> Any:
-        """Its answer, or none. Raises `PluginFailed`, and what the egress raises."""
+        """Its answer, or none. Raises `PluginFailed`, `TimeoutError`, and what the egress raises."""
         id_ = new_id("ask")
         asked = {
             "id": id_,
@@ -81,7 +82,8 @@ class Remote:
             "aitbc-node": self._key.public,
             SIGNATURE: self._key.sign(signed(id_, body)),
         }
-        reply = await self._post.post(self._url, body, headers, seconds=hook.seconds, most=ANSWER_BYTES_MAX)
+        async with asyncio.timeout(hook.seconds):
+            reply = await self._post.post(self._url, body, headers, seconds=hook.seconds, most=ANSWER_BYTES_MAX)
         if reply.status != 200:
             raise PluginFailed(f"it answered with the status {reply.status}")
         if not verify(self._public_key, signed(id_, reply.body), reply.headers.get(SIGNATURE, "")):

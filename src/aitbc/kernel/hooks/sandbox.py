@@ -6,7 +6,9 @@ dropped after each failure, and after some thousands of calls.
 """
 
 import asyncio
+import ctypes
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any
@@ -14,6 +16,7 @@ from typing import Any
 import structlog
 
 from aitbc.kernel.hooks import engine as engines
+from aitbc.kernel.hooks.direct_call import DirectCall
 from aitbc.kernel.hooks.hooks import Inner
 from aitbc.kernel.hooks.manifest import Manifest
 from aitbc.kernel.hooks.points import Hook, PluginFailed
@@ -23,7 +26,8 @@ from aitbc.kernel.hooks.values import Values
 
 FUEL_INLINE = 200_000
 """About half a millisecond."""
-FUEL_MAX = 50_000_000
+FUEL_MAX = 10_000_000
+"""About ten milliseconds: one that never ends takes no more of a processor from those who are served meanwhile."""
 HOST_CALLS_MAX = 256
 """Of one call: what the host does burns no fuel."""
 CALLS_OF_AN_INSTANCE = 10_000
@@ -60,16 +64,30 @@ class _Instance:
         self.store, self.exports = engines.instantiated(sandbox.module, linker, sandbox.memory_bytes)
         self.memory = self.exports["memory"]
         self.question = self.exports["question"].value(self.store)
-        self.functions = {key: self.exports[key] for key in sandbox.hooks}
+        self.functions = {key: self._function(self.exports[key], sandbox) for key in sandbox.hooks}
         if not 0 <= self.question <= self.memory.data_len(self.store) - RECORD_BYTES_MAX:
             raise PluginFailed(f"`question` leaves no {RECORD_BYTES_MAX} bytes of its memory")
 
-    def read(self, address: int, length: int) -> bytes:
-        """Bytes of its memory. Raises `PluginFailed`."""
-        found = bytes(self.memory.read(self.store, address, address + length))
-        if len(found) != length:  # it is cut at the end of the memory
-            raise PluginFailed("it points outside of its memory")
-        return found
+    def _function(self, exported: Any, sandbox: "Sandbox") -> Callable[[int], int]:
+        """A function of it. What a host function raises only wasmtime's own call hands on."""
+        if not sandbox.permissions:
+            return DirectCall(self.store, exported)
+        return lambda length: exported(self.store, length) & 0xFFFF_FFFF
+
+    def _memory(self) -> int:
+        """Where its memory stands at the moment, in that of the process."""
+        return ctypes.addressof(self.memory.data_ptr(self.store).contents)
+
+    def _answer(self, hook: Hook[Any, Any], address: int) -> Any:
+        """The answer at an address of its memory. Raises `PluginFailed`, `BadRecord`."""
+        start, end = self._memory(), self.memory.data_len(self.store)
+
+        def read(address: int, length: int) -> bytes:
+            if address > end - length:
+                raise PluginFailed("it points outside of its memory")
+            return ctypes.string_at(start + address, length)
+
+        return layout_of(hook.answer).decode(address, read)
 
     def call(self, hook: Hook[Any, Any], question: Any, fuel: int, ticks: int) -> Any:
         """Ask, with so much fuel and time. Raises `PluginFailed`, and `_NeedsMore` for want of fuel."""
@@ -81,9 +99,9 @@ class _Instance:
         self.store.set_epoch_deadline(ticks)
         try:
             record = layout_of(hook.question).encode(question, self.question)
-            self.memory.write(self.store, record, self.question)
-            address = self.functions[hook.key](self.store, len(record)) & 0xFFFF_FFFF
-            return layout_of(hook.answer).decode(address, self.read) if address else None
+            ctypes.memmove(self._memory() + self.question, record, len(record))
+            address = self.functions[hook.key](len(record))
+            return self._answer(hook, address) if address else None
         except wasmtime.Trap as trap:
             if trap.trap_code == wasmtime.TrapCode.OUT_OF_FUEL:
                 raise _NeedsMore from None
@@ -124,7 +142,8 @@ class Sandbox:
                 return self._call(hook, question, FUEL_INLINE)
             except _NeedsMore:
                 self._inline = False
-        return await asyncio.get_running_loop().run_in_executor(_threads(), self._call_long, hook, question)
+        async with asyncio.timeout(hook.seconds):
+            return await asyncio.get_running_loop().run_in_executor(_threads(), self._call_long, hook, question)
 
     def close(self) -> None:
         """Let its instances go."""

@@ -5,6 +5,7 @@ marked with `@plugin_hook` are asked. What they do in the process nobody contain
 wrong answers and coroutines that take too long end here.
 """
 
+import asyncio
 import hashlib
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -68,10 +69,13 @@ class Trusted:
         self._functions = {(mark.hook, mark.wraps): function for mark, function in functions.items()}
 
     async def ask(self, hook: Hook[Any, Any], question: Any, inner: Inner | None) -> Any:
-        """What its function returns. Raises what that raises."""
+        """What its function returns. Raises what that raises, and `TimeoutError` of a coroutine."""
         function = self._functions[hook.key, inner is not None]
         answer = function(question) if inner is None else function(question, inner)
-        return await answer if inspect.isawaitable(answer) else answer
+        if not inspect.isawaitable(answer):
+            return answer
+        async with asyncio.timeout(hook.seconds):
+            return await answer
 
     def close(self) -> None:
         """It holds nothing."""

@@ -1,7 +1,7 @@
 """Browser sessions: opened with an API key or a one-time code, bounded in idleness and life, ended with their key."""
 
 import hmac
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from time import monotonic
 
@@ -43,9 +43,11 @@ class NoSessionsForMiners(Forbidden):
 class Sessions:
     """The browser sessions of this installation."""
 
-    def __init__(self, db: Database, identity: Identity) -> None:
+    def __init__(self, db: Database, identity: Identity, life: Callable[[], timedelta] = lambda: SESSION_LIFE) -> None:
+        """`life` says how long a session that is opened now lasts at most."""
         self._db = db
         self._identity = identity
+        self._life = life
         self._touched: dict[bytes, float] = {}
 
     async def begin(self, secret: str, client: str) -> str:
@@ -68,7 +70,7 @@ class Sessions:
                 client=client[:CLIENT_LENGTH_MAX],
                 created_at=at,
                 seen_at=at,
-                expires_at=min(at + SESSION_LIFE, row.expires_at),
+                expires_at=min(at + self._life(), row.expires_at),
             )
             uow.add(session)
             await _remove_expired(uow, at)

@@ -5,6 +5,7 @@ from aitbc.modules.ai.api import AiApi
 from aitbc.modules.ai.legacy.health import LegacyHealth
 from aitbc.modules.ai.legacy.jobs import CoordinatorJobLists, CoordinatorJobs, LegacyJobs, OperatorJobs, ReinforcedJobs
 from aitbc.modules.ai.legacy.media import MediaController
+from aitbc.modules.ai.legacy.media_agents import MediaAgents
 from aitbc.modules.ai.legacy.payments import CoordinatorPayments
 from aitbc.modules.ai.legacy.refused import REFUSED_COORDINATOR
 from aitbc.modules.ai.legacy.services import ServiceController
@@ -151,6 +152,7 @@ module = Module(
         ServiceController,
         ReinforcedJobs,
         SessionController,
+        MediaAgents,
         *REFUSED_COORDINATOR,
     ),
     periodic_tasks=(

@@ -2,8 +2,9 @@
 
 from aitbc.kernel.module import Module, PeriodicTask
 from aitbc.modules.governance.api import GovernanceApi
-from aitbc.modules.governance.legacy.coordinator import COUNCILS, POOLS, CoordinatorProposals
+from aitbc.modules.governance.legacy.coordinator import CoordinatorProposals
 from aitbc.modules.governance.legacy.coordinator_governance import CoordinatorGovernance
+from aitbc.modules.governance.legacy.refused import COUNCILS, ENHANCED, POOLS
 from aitbc.modules.governance.legacy.service_paths import (
     LegacyGovernance,
     LegacyGovernanceHealth,
@@ -44,7 +45,7 @@ module = Module(
     settings=GovernanceSettings,
     parameters=GOVERNANCE_PARAMETERS,
     legacy=(LegacyGovernanceHealth, LegacyGovernance, LegacyGovernanceTransactions),
-    legacy_coordinator=(CoordinatorProposals, CoordinatorGovernance, COUNCILS, POOLS),
+    legacy_coordinator=(CoordinatorProposals, CoordinatorGovernance, COUNCILS, ENHANCED, POOLS),
     periodic_tasks=(
         PeriodicTask(run=GovernanceService.advance, every_seconds=1.0),
         PeriodicTask(run=GovernanceService.move_money, every_seconds=2.0),

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Annotated, Protocol
 
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from aitbc.kernel.primitives.errors import Conflict, NotFound
 from aitbc.kernel.primitives.json_schema import one_of
@@ -211,7 +211,7 @@ class MinerUse(Struct, frozen=True, kw_only=True):
     is_reachable: bool
     """Whether the miner takes work now."""
     busy: int
-    """How many jobs it works on, as it last said."""
+    """How many jobs it works on, as it last said, and how many connections to its machine there are."""
     used_ms: int
     """Its time so far: what was paid for, less the time in which the miner took no work."""
     paid_ms: int
@@ -219,6 +219,71 @@ class MinerUse(Struct, frozen=True, kw_only=True):
     """When its paid time ends, if its miner stays."""
     seen_at: datetime | None
     """When the miner last sent a heartbeat."""
+    machine_ms: int = 0
+    """For how long its booker had a machine running there, as the miner said; never more than `used_ms`."""
+
+
+class ReceiptSlice(Struct, frozen=True, kw_only=True):
+    """A stretch of a booking's time, as its receipt names it."""
+
+    number: int
+    """Its number, from 1 on. For example `1`."""
+    millis: int
+    """How long it was to last, in milliseconds. For example `300000`."""
+    price_hour: str
+    """The price of an hour, in AITBC. For example `0.8`."""
+    paid: str
+    """What of it was paid, in AITBC. For example `0.06666667`."""
+    fee: str | None
+    """The platform's share of that, in AITBC; null where it was paid before that was kept. For example `0.00166667`."""
+    transaction: str | None
+    """The transaction that paid it; null where nothing was due. For example `txn_01k0000000000000000000000a`."""
+
+
+class BookingReceipt(Struct, frozen=True, kw_only=True):
+    """All of a booking's receipt that the node signs: whose miner was used for how long, and how it was paid.
+
+    The signature is Ed25519 over all other fields as canonical JSON.
+    """
+
+    version: str = "aitbc.booking.v1"
+    """The form of the receipt. For example `aitbc.booking.v1`."""
+    booking: str
+    """The booking. For example `book_01k0000000000000000000000a`."""
+    offer: str | None
+    """The offer that was booked; null for a listed GPU. For example `offer_01k0000000000000000000000a`."""
+    miner: str | None
+    """The miner. For example `mnr_01k0000000000000000000000a`."""
+    payer: str
+    """Who paid. For example `acct_01k0000000000000000000000a`."""
+    owner: str
+    """Who was paid. For example `acct_01k0000000000000000000000b`."""
+    reason: str
+    """How it ended. For example `completed`."""
+    began_at: datetime
+    """When it began."""
+    ended_at: datetime
+    """When it was over."""
+    used_ms: int
+    """How much of its time was used, in milliseconds. For example `3600000`."""
+    machine_ms: int
+    """For how much of that its booker had a machine running, as the miner said, in milliseconds. For example `125500`."""
+    paid: str
+    """What was paid in all, in AITBC. For example `0.8`."""
+    slices: tuple[ReceiptSlice, ...]
+    """The stretches of time that were paid."""
+    node_key: str
+    """The node's public key, in base64url. For example `11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo`."""
+    node_signature: str | UnsetType = UNSET
+    """The node's signature over the rest, in base64url.
+    For example `5VZDAMNgrHKQhuLMgG6CioSHfx645dl02HPgZSJJAVVfuIIVkKM7rMYeOXAc-bRr0lv18FlbviRlUUFDjnoQCw`."""
+
+
+class BookingReceiptFile(Struct, frozen=True, kw_only=True):
+    """The file of a booking's receipt, which `aitbc receipt verify` checks without a server."""
+
+    receipt: BookingReceipt
+    """The receipt."""
 
 
 class PaidBooking(Struct, frozen=True, kw_only=True):

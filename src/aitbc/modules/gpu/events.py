@@ -3,6 +3,8 @@
 from datetime import datetime
 from typing import Any, ClassVar
 
+from msgspec import field
+
 from aitbc.kernel.database.outbox import Event
 
 
@@ -22,6 +24,8 @@ class MinerChanged(Event, frozen=True, kw_only=True):
     """Why, where its owner or the miner itself said so."""
     kinds: tuple[str, ...]
     models: dict[str, tuple[str, ...]]
+    model_facts: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """What is known of some of these, by name: `context`, `modalities` and `quantization`, each where it is known."""
     programs: tuple[str, ...]
     device: str
     gpu_models: tuple[str, ...]

@@ -19,6 +19,7 @@ from aitbc.modules.gpu.routes.miners import EnrolmentController, MinerController
 from aitbc.modules.gpu.routes.proofs import HardwareController, ProofController
 from aitbc.modules.gpu.routes.work import WorkController
 from aitbc.modules.gpu.service import GpuService, GpuSettings
+from aitbc.modules.gpu.service.booking_receipts import BookingReceipts
 from aitbc.modules.gpu.service.bookings import Bookings
 from aitbc.modules.gpu.service.earned import Earned
 from aitbc.modules.gpu.service.enrolment import Enrolment
@@ -63,6 +64,7 @@ module = Module(
         "proofs": Proofs,
         "listings": Listings,
         "bookings": Bookings,
+        "booking_receipts": BookingReceipts,
         "machines": Machines,
         "machine_relay": MachineRelay,
     },

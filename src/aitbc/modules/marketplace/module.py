@@ -26,6 +26,7 @@ from aitbc.modules.marketplace.service import MarketplaceService
 from aitbc.modules.marketplace.service.bids.bids import MarketBids
 from aitbc.modules.marketplace.service.bonds.bonds import Bonds
 from aitbc.modules.marketplace.service.bookings.bookings import MarketBookings
+from aitbc.modules.marketplace.service.bookings.receipts import MarketReceipts
 from aitbc.modules.marketplace.service.disputes.disputes import MarketDisputes
 from aitbc.modules.marketplace.service.offers import Offers
 from aitbc.modules.marketplace.service.ratings import Ratings
@@ -58,6 +59,7 @@ module = Module(
     parts={
         "market_bookings": MarketBookings,
         "market_bonds": Bonds,
+        "market_receipts": MarketReceipts,
         "market_disputes": MarketDisputes,
         "limit_bids": MarketBids,
         "market_offers": Offers,

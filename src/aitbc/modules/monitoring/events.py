@@ -1,4 +1,4 @@
-"""What monitoring publishes. Any module may handle it; `AlertsChanged` goes to webhooks."""
+"""What monitoring publishes. Any module may handle it; what concerns an account goes to its webhooks."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -42,4 +42,37 @@ class AlertsChanged(Event, frozen=True, kw_only=True):
             "cleared": self.cleared,
             "page": self.page,
             "changed_at": self.changed_at,
+        }
+
+
+class ClassJudged(Event, frozen=True, kw_only=True):
+    """A period of a service class that an account bought was judged."""
+
+    kind: ClassVar[str] = "monitoring.class_judged"
+    concerns: ClassVar[tuple[str, ...]] = ("account",)
+    account: str
+    """Who bought it."""
+    purchase: str
+    service_class: str
+    """The class, by its name."""
+    missed: bool
+    """Whether its target was missed."""
+    good: int
+    """Jobs that were in time."""
+    bad: int
+    """Jobs that were not."""
+    credit: str
+    """What of the price is credited, in AITBC."""
+    judged_at: datetime
+
+    def public(self) -> Mapping[str, Any]:
+        """The class, the verdict, and what is credited."""
+        return {
+            "purchase": self.purchase,
+            "service_class": self.service_class,
+            "missed": self.missed,
+            "good": self.good,
+            "bad": self.bad,
+            "credit": self.credit,
+            "judged_at": self.judged_at,
         }

@@ -15,13 +15,16 @@ from aitbc.modules.monitoring.routes.monitors import (
     MonitorController,
     ObjectiveController,
 )
+from aitbc.modules.monitoring.routes.service_classes import ClassPurchaseController, ServiceClassController
 from aitbc.modules.monitoring.routes.status import StatusController
 from aitbc.modules.monitoring.service import MonitoringService, MonitoringSettings
 from aitbc.modules.monitoring.service.alert_rules import AlertRules
+from aitbc.modules.monitoring.service.class_purchases import ClassPurchases
 from aitbc.modules.monitoring.service.history import MonitorHistory
 from aitbc.modules.monitoring.service.monitors import Monitors
 from aitbc.modules.monitoring.service.objectives import Objectives
 from aitbc.modules.monitoring.service.retention import MONITORING_PARAMETERS
+from aitbc.modules.monitoring.service.service_classes import ServiceClasses
 from aitbc.modules.monitoring.service.upkeep import UpkeepRuns
 from aitbc.modules.monitoring.service.usage import UsageReports
 from aitbc.modules.monitoring.service.windows import Windows
@@ -41,6 +44,8 @@ module = Module(
         AlertController,
         RuleController,
         StatusController,
+        ServiceClassController,
+        ClassPurchaseController,
     ),
     needs={"gpu": GpuApi, "ai": AiApi, "trading": TradingApi},
     parts={
@@ -51,12 +56,15 @@ module = Module(
         "alert_rules": AlertRules,
         "usage_reports": UsageReports,
         "upkeep_runs": UpkeepRuns,
+        "service_classes": ServiceClasses,
+        "class_purchases": ClassPurchases,
     },
     handles=dict.fromkeys(
         (MinerChanged, BookingStarted, BookingEnded, HoldExpired, AgreementSigned, TradeEnded),
         MonitoringService.on_facts,
     ),
     settings=MonitoringSettings,
+    scopes={"live": ("classes:read", "classes:write")},
     parameters=MONITORING_PARAMETERS,
     legacy=(LegacyHealth, LegacyDashboard),
     legacy_coordinator=(CoordinatorDashboard, CoordinatorAdmin),
@@ -65,6 +73,7 @@ module = Module(
         PeriodicTask(run=MonitoringService.run_rules, every_seconds=15.0),
         PeriodicTask(run=MonitoringService.send_mails, every_seconds=5.0),
         PeriodicTask(run=MonitoringService.collect_usage, every_seconds=10.0),
+        PeriodicTask(run=MonitoringService.judge_classes, every_seconds=30.0),
         PeriodicTask(run=MonitoringService.purge, every_seconds=60.0),
     ),
 )

@@ -12,7 +12,7 @@ from aitbc.modules.plugins.routes.plugin_routes import PluginRouteController
 from aitbc.modules.plugins.routes.publishing import PluginNamespaceController, PluginVersionController
 from aitbc.modules.plugins.service import PluginsService
 from aitbc.modules.plugins.service.catalogue import Catalogue
-from aitbc.modules.plugins.service.figures import Figures
+from aitbc.modules.plugins.service.figures import FETCHES_PARAMETER, Figures
 from aitbc.modules.plugins.service.installs import Installs
 from aitbc.modules.plugins.service.licences import Licences
 from aitbc.modules.plugins.service.namespaces import Namespaces
@@ -50,7 +50,7 @@ module = Module(
         "plugin_routes": PluginRoutes,
     },
     scopes={"live": ("plugins:read", "plugins:write")},
-    parameters=PLUGINS_PARAMETERS,
+    parameters=(*PLUGINS_PARAMETERS, FETCHES_PARAMETER),
     legacy=(LegacyHealth, LegacyPlugins),
     periodic_tasks=(
         PeriodicTask(run=PluginsService.look_at_versions, every_seconds=1.0),

@@ -19,6 +19,7 @@ from aitbc.kernel.telemetry import logs
 from aitbc.kernel.telemetry.metrics import Metrics
 from aitbc.server.admin.inspection import set_own_levels
 from aitbc.server.admin.operations import Operations
+from aitbc.server.admin.retention import Retention
 from aitbc.server.cluster.peers import FIGURES_OPERATION, LEVELS_OPERATION, UPKEEP_OPERATION, Peer
 from aitbc.server.config.placement import MAIN
 
@@ -189,7 +190,9 @@ async def _figures_of(peer: Peer) -> Mapping[str, float]:
 class Upkeep:
     """Cleans up, reindexes and backs up the database of the installation, in its main process."""
 
-    def __init__(self, operations: Operations, owner: Target, schemas: Sequence[str], state_dir: Path) -> None:
+    def __init__(
+        self, operations: Operations, owner: Target, schemas: Sequence[str], state_dir: Path, retention: Retention
+    ) -> None:
         self._operations = operations
         self._owner = owner
         self._schemas = schemas
@@ -197,7 +200,7 @@ class Upkeep:
         self._lock = asyncio.Lock()
         self.backup: Backup | None = None
         """Writes a backup; none where this process was not started by `aitbc serve`."""
-        self.retention = timedelta(hours=24)
+        self._retention = retention
 
     async def run(self, action: str) -> Mapping[str, Any]:
         """Do one action, one at a time. Raises `NotDone` for one that cannot be done here."""
@@ -208,7 +211,7 @@ class Upkeep:
             return await actions[action]()
 
     async def _clean_up(self) -> Mapping[str, Any]:
-        return {"removed": await self._operations.purge(now() - self.retention)}
+        return {"removed": await self._operations.purge(self._retention)}
 
     async def _reindex(self) -> Mapping[str, Any]:
         arguments = self._owner.connect_arguments(application="aitbc reindex", statement_seconds=REINDEX_SECONDS)

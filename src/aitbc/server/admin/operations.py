@@ -18,6 +18,7 @@ from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.errors import Conflict, Invalid, NotFound
 from aitbc.kernel.primitives.json_schema import one_of
 from aitbc.kernel.telemetry.metrics import gauge
+from aitbc.server.admin.retention import Retention
 
 _WHERE = {
     "pending": "delivered_at IS NULL AND dead_at IS NULL",
@@ -229,13 +230,21 @@ class Operations:
             late.add_metric([database.module], max(0.0, delay))
         return [events, stuck, late]
 
-    async def purge(self, before: datetime) -> int:
-        """Delete delivered events, inbox rows and stored answers from before a time, in bounded steps; how many."""
-        removed = 0
+    async def purge(self, retention: Retention) -> int:
+        """Delete delivered events, inbox rows and stored answers that are kept no longer, in bounded steps.
+
+        Returns how many.
+        """
+        removed, at = 0, now()
+        events, answers = at - retention.of_events(), at - retention.of_answers()
         for database in self._databases.values():
             schema = database.module
             async with database.raw(writes=True) as connection:
-                for table, column in (("outbox", "delivered_at"), ("inbox", "heard_at"), ("answers", "created_at")):
+                for table, column, before in (
+                    ("outbox", "delivered_at", events),
+                    ("inbox", "heard_at", events),
+                    ("answers", "created_at", answers),
+                ):
                     done = await connection.execute(
                         f"DELETE FROM {schema}.{table} WHERE ctid = ANY(ARRAY("  # noqa: S608
                         f"SELECT ctid FROM {schema}.{table} WHERE {column} < $1 LIMIT 10000))",

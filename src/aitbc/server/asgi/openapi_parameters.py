@@ -41,6 +41,8 @@ PATH = {
     "objective": ("The objective.", f"slo_{ID}"),
     "rule": ("The alert rule.", f"arul_{ID}"),
     "window": ("The maintenance window.", f"mwin_{ID}"),
+    "service_class": ("The service class, by its id or name.", f"scls_{ID}"),
+    "class_purchase": ("The purchase of a service class.", f"sbuy_{ID}"),
     "market_maker": ("The market maker.", f"mmkr_{ID}"),
     "order": ("The order.", f"ordr_{ID}"),
     "pair": ("The pair: what is bought and sold, a dash, and what it is paid in.", "GOLD-AITBC"),

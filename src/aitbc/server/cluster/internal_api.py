@@ -19,6 +19,8 @@ from aitbc.kernel.events.relay import EventHandler
 from aitbc.kernel.http.disconnect import DISCONNECT
 from aitbc.kernel.primitives.errors import AppError, NotFound, TooLarge
 from aitbc.kernel.primitives.request_id import request_id
+from aitbc.kernel.primitives.trace_context import current_span
+from aitbc.server.asgi.request_head import trace_parent
 from aitbc.server.cluster.peers import (
     EVENTS_OPERATION,
     HOST_HEADER,
@@ -110,6 +112,8 @@ class InternalApi:
         headers = dict(scope["headers"])
         ident = headers.get(b"x-request-id")
         token = request_id.set(ident.decode("ascii", "replace") if ident else None)
+        parent = trace_parent(headers)
+        span = current_span.set(None if parent is None else parent[1])
         disconnect, task = scope.get(DISCONNECT), asyncio.current_task()
         if disconnect is not None and task is not None:
             disconnect.cancel_task(task)  # cancel when the calling process disconnects
@@ -126,6 +130,7 @@ class InternalApi:
             log.error("internal_call_failed", exc_info=error, path=scope["path"])
             status, body = 500, encode_error(AppError("An inner call failed; the log of the other process knows more."))
         finally:
+            current_span.reset(span)
             request_id.reset(token)
         await _send(send, status, body, headers_out)
 

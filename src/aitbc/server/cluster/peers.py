@@ -18,6 +18,7 @@ from aitbc.kernel.database.outbox import Event
 from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.errors import AppError, Unavailable
 from aitbc.kernel.primitives.request_id import current_request_id
+from aitbc.kernel.primitives.trace_context import current_span, traceparent_of
 from aitbc.server.cluster.peer_client import CONNECT_SECONDS, HeaderList, PeerClient, PeerResponse, RequestBody
 from aitbc.server.cluster.service_token import AUTH_SCHEME, TokenRefused, Tokens
 from aitbc.server.cluster.stubs import RemoteError, Transport
@@ -220,6 +221,8 @@ class Peer:
             del head[0]
         if (request := current_request_id()) is not None:
             head.append((b"x-request-id", request.encode()))
+            if (span := current_span.get()) is not None:
+                head.append((b"traceparent", traceparent_of(request, span).encode()))
         try:
             async with asyncio.timeout(CALL_SECONDS):
                 status, headers, answer = await self._fetch("POST", path.encode(), head, body)

@@ -13,6 +13,7 @@ from litestar.types import Receive, Send
 
 from aitbc.kernel.http.disconnect import DISCONNECT
 from aitbc.kernel.http.guard import loopback_key_of
+from aitbc.kernel.primitives.trace_context import current_span, traceparent_of
 from aitbc.server.asgi.access_log import LOGGED_ELSEWHERE
 from aitbc.server.asgi.request_body import is_read
 from aitbc.server.cluster.circuit_breaker import CircuitBreaker, ModuleUnavailable
@@ -107,7 +108,11 @@ def forwarded_headers(scope: Any, peer: Peer, hidden: frozenset[bytes] = NONE) -
         headers.append((b"authorization", b"Bearer " + loopback_key.encode()))
     if peer.is_remote:
         headers += peer.forwarding_headers(dict(head).get(b"host"))
-    headers.append((b"x-request-id", scope["state"]["request_id"].encode()))
+    request_id = scope["state"]["request_id"]
+    headers.append((b"x-request-id", request_id.encode()))
+    if (span := current_span.get()) is not None:  # the other process goes on from our span, not from the caller's
+        headers = [pair for pair in headers if pair[0] != b"traceparent"]
+        headers.append((b"traceparent", traceparent_of(request_id, span).encode()))
     return headers
 
 

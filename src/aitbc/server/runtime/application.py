@@ -48,7 +48,7 @@ from aitbc.server.cluster.peers import Peer
 from aitbc.server.config.placement import COORDINATOR_PORTS, LEGACY_COORDINATOR_PREFIX, LEGACY_PREFIX, MAIN
 from aitbc.server.runtime.bootstrap import Runtime
 from aitbc.server.runtime.routers import Application, OwnRouter
-from aitbc.server.runtime.traces import Traces, traces_of
+from aitbc.server.runtime.traces import Spanned, Traces, traces_of
 from aitbc.server.runtime.wiring import Wired
 from aitbc.server.webhooks.routes import DeliveryController, EndpointController
 
@@ -244,7 +244,7 @@ def asgi_app(app: Litestar, runtime: Runtime, metrics: Metrics, pages: Pages | N
         dialect_of=_dialect_of(runtime),
     )
     metrics.gauge("aitbc_websockets_open", "WebSockets that are open.").set_function(lambda: boundary.sockets)
-    outer: ASGIApp = boundary
+    outer: ASGIApp = boundary if app.state[TRACES] is None else Spanned(boundary)
     if is_main and (deprecated := deprecated_routes(app)):
         outer = Deprecations(outer, deprecated)
     if has_origins:

@@ -36,6 +36,7 @@ from aitbc.server.admin.health import database_answers, disk_has_room
 from aitbc.server.admin.inspection import DatabaseInspection, LogLevels
 from aitbc.server.admin.installed import Installed, InstalledParts, Upkeep
 from aitbc.server.admin.operations import Operations
+from aitbc.server.admin.retention import RETENTION_PARAMETERS, Retention
 from aitbc.server.cluster.directory import Directory
 from aitbc.server.cluster.peers import Peer, Process, peers
 from aitbc.server.cluster.service_token import Tokens
@@ -60,7 +61,6 @@ ADMIN_KEY_RENEWAL = timedelta(days=60)
 POLL_SECONDS = 0.25
 RESTART_SECONDS = 5.0
 """The pause after a failed restart of the embedded server."""
-RETENTION = timedelta(hours=24)
 
 log = structlog.get_logger("aitbc.bootstrap")
 
@@ -102,7 +102,12 @@ class Runtime:
     @cached_property
     def sessions(self) -> Sessions:
         """The sessions of browsers."""
-        return Sessions(self.platform.kernel, self.identity)
+        return Sessions(self.platform.kernel, self.identity, self.retention.of_sessions)
+
+    @cached_property
+    def retention(self) -> Retention:
+        """How long rows of the platform's own are kept."""
+        return Retention(self.platform.parameters)
 
     @cached_property
     def operations(self) -> Operations:
@@ -182,8 +187,8 @@ class Runtime:
         while True:
             await asyncio.sleep(600)
             try:
-                await self.operations.purge(now() - RETENTION)
-                await self.webhooks.purge()
+                await self.operations.purge(self.retention)
+                await self.webhooks.purge(self.retention.of_deliveries())
             except Unavailable:
                 continue
             except Exception:
@@ -277,8 +282,14 @@ async def build(
         "signer": runtime.signer_answers,
     }
     if placement.process == MAIN:
-        installed.upkeeper = Upkeep(runtime.operations, owner, [part.name for part in schemas], settings.state_dir)
+        installed.upkeeper = _upkeep(runtime, owner)
     return runtime
+
+
+def _upkeep(runtime: Runtime, owner: Target) -> Upkeep:
+    """What cleans the database up, for the main process."""
+    names, folder = [part.name for part in runtime.parts], runtime.settings.state_dir
+    return Upkeep(runtime.operations, owner, names, folder, runtime.retention)
 
 
 def _hooks(settings: Settings, webhooks: Webhooks) -> Hooks:
@@ -290,9 +301,9 @@ def _hooks(settings: Settings, webhooks: Webhooks) -> Hooks:
 
 
 def _parameters(kernel: Database, modules: Sequence[Module], settings: Settings) -> Parameters:
-    """The live parameters of every module of the installation."""
-    declared = [parameter for module in modules for parameter in module.parameters]
-    return Parameters(kernel, declared, settings.tables.get)
+    """The live parameters of every module of the installation, and of the platform itself."""
+    declared = [*RETENTION_PARAMETERS, *(parameter for module in modules for parameter in module.parameters)]
+    return Parameters(kernel, declared, {**settings.tables, "webhooks": settings.webhooks}.get)
 
 
 def _with_main(remote_peers: Mapping[str, Peer], placement: Placement, tokens: Tokens) -> Mapping[str, Peer]:

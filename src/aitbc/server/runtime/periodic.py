@@ -14,6 +14,10 @@ from aitbc.kernel.database.unit_of_work import Connection, Database
 from aitbc.kernel.module import PeriodicTask
 from aitbc.kernel.primitives.errors import AppError
 
+VERIFY_SECONDS = 0.9
+"""A connection that answered so recently is taken to hold its locks still: whoever leads by mistake for that long does
+what is safe to do twice, and the tasks of a module need one question a second together."""
+
 log = structlog.get_logger("aitbc.periodic")
 
 
@@ -30,17 +34,21 @@ class Leadership:
         self._stack = AsyncExitStack()
         self._connection: Connection | None = None
         self._locks: set[int] = set()
+        self._verified_at = 0.0
         self._lock = asyncio.Lock()
 
     async def leads(self, number: int) -> bool:
-        """Whether this process holds the lock, acquired if it was free; a query each time notices a lost connection."""
+        """Whether this process holds the lock, acquired if it was free; a query now and then notices a lost connection."""
         async with self._lock:
             try:
                 if self._connection is None or self._connection.is_closed():
                     await self.close()
                     self._connection = await self._stack.enter_async_context(self._database.listener())
+                at = asyncio.get_running_loop().time()
                 if number in self._locks:
-                    await self._connection.execute("SELECT 1")
+                    if at - self._verified_at > VERIFY_SECONDS:
+                        await self._connection.execute("SELECT 1")
+                        self._verified_at = at
                     return True
                 if not await self._connection.fetchval("SELECT pg_try_advisory_lock($1)", number):
                     return False

@@ -3,8 +3,26 @@
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+from litestar.types import ASGIApp, Receive, Scope, Send
+
 from aitbc.kernel.primitives.errors import ConfigError
+from aitbc.kernel.primitives.trace_context import current_span, new_span_id
 from aitbc.server.config.settings import TraceSettings
+
+
+class Spanned:
+    """Gives each request a span of its own, which calls to other processes and what is recorded meanwhile name."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One connection under its span."""
+        token = current_span.set(new_span_id())
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            current_span.reset(token)
 
 
 class Traces(Protocol):

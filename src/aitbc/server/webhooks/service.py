@@ -49,7 +49,6 @@ class Webhooks:
     ) -> None:
         """`secret` is the installation's; those of the endpoints are sealed under a key that is derived from it."""
         self._db = db
-        self._kept = timedelta(days=settings.kept_days)
         seal, egress = Sealer(secret, PURPOSE), EgressPolicy(settings)
         self.outbound = Outbound(egress)
         self.worker = DeliveryWorker(db, seal, egress, in_flight_max=settings.in_flight_max, draining=draining)
@@ -84,9 +83,9 @@ class Webhooks:
         if self._task is not None:
             await cancel_and_wait([self._task])
 
-    async def purge(self) -> None:
-        """Delete what is older than the retention; a periodic task."""
-        await purge(self._db, self._kept)
+    async def purge(self, kept: timedelta) -> None:
+        """Delete what is older than it is kept; a periodic task."""
+        await purge(self._db, kept)
 
     async def measure(self) -> Sequence[Metric]:
         """How attempts of this process ended."""

@@ -32,18 +32,19 @@ const page = {
     }
   },
 
-  /** Times of this part of the page as how long ago; the whole time stays as the title. */
+  /** Times of this part of the page as how long ago, older ones in the reader's zone; the whole time stays as the title. */
   times(root = document) {
     for (const time of root.querySelectorAll("time[datetime]")) {
       const at = new Date(time.dateTime);
       if (!time.title) time.title = `${at.toISOString()} (${at.toLocaleString()})`;
-      time.textContent = page.ago((Date.now() - at.getTime()) / 1000);
+      const age = (Date.now() - at.getTime()) / 1000;
+      time.textContent = Math.abs(age) < 172800 ? page.ago(age) : at.toLocaleString([], {dateStyle: "medium", timeStyle: "short"});
     }
   },
 
   ago(seconds) {
     const [size, ending] = [Math.abs(seconds), seconds < 0 ? "" : " ago"];
-    const [count, unit] = size < 90 ? [size, "s"] : size < 5400 ? [size / 60, "min"] : size < 172800 ? [size / 3600, "h"] : [size / 86400, "days"];
+    const [count, unit] = size < 90 ? [size, "s"] : size < 5400 ? [size / 60, "min"] : [size / 3600, "h"];
     return `${seconds < 0 ? "in " : ""}${Math.round(count)} ${unit}${ending}`;
   },
 
@@ -175,6 +176,8 @@ function drafts() {
 
 document.addEventListener("DOMContentLoaded", () => {
   page.times();
+  const zone = document.getElementById("zone");
+  if (zone) zone.textContent = `your zone (${Intl.DateTimeFormat().resolvedOptions().timeZone})`;
   const here = document.querySelector(".menu [aria-current]");
   if (here) here.closest("ul").scrollLeft = here.offsetLeft - here.closest("ul").offsetLeft - 40;
   setInterval(() => page.times(), 5000);

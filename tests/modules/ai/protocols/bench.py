@@ -16,10 +16,13 @@ SECONDS = 60.0
 class Bench:
     """A market whose miners ask a scripted engine."""
 
-    def __init__(self, server: ServerProcess, folder: Path, *, engine_url: str | None = None) -> None:
-        """`engine_url` is of a real engine, in the place of the scripted one."""
+    def __init__(
+        self, server: ServerProcess, folder: Path, *, engine_url: str | None = None, embeds: bool = False
+    ) -> None:
+        """`engine_url` is of a real engine, in the place of the scripted one; with `embeds` miners load a model of texts too."""
         self.server = server
         self.engine = ScriptedEngine()
+        self._embeds = embeds
         self._engine_url = engine_url or self.engine.url
         self.market = Market(server, folder)
         self.key = self.market.key
@@ -31,8 +34,8 @@ class Bench:
         self.market.until(lambda: any(one.id == model for one in self.openai().models.list()), SECONDS)
 
     def start_miner(self, name: str = "rig", **options: Any) -> Any:
-        """A miner of the engine's model, and of embeddings."""
-        kinds = {"chat": {"base_url": self._engine_url}, "embed": {}}
+        """A miner of the engine's model, and of embeddings where they are wanted."""
+        kinds = {"chat": {"base_url": self._engine_url}} | ({"embed": {}} if self._embeds else {})
         return self.market.start(name, **{"token": self.market.token(), "kinds": kinds, "slots": 8, **options})
 
     def openai(self, **options: Any) -> Any:

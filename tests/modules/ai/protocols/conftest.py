@@ -16,8 +16,8 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture(scope="module")
-def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
-    """One server in one process, with one miner: shared by the tests of a file."""
+def bench(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    """One server in one process, with one miner: shared by the tests of a file, which says whether it `EMBEDS`."""
     folder = tmp_path_factory.mktemp("protocols")
     server = ServerProcess(
         folder / "state",
@@ -27,7 +27,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
         AITBC_GPU__HEARTBEAT_SECONDS="1",
     )
     server.start()
-    made = Bench(server, folder)
+    made = Bench(server, folder, embeds=getattr(request.module, "EMBEDS", False))
     try:
         made.begin()
         yield made

@@ -15,10 +15,12 @@ class ScriptedEngine(ThreadingHTTPServer):
     """Speaks the OpenAI protocol and follows orders.
 
     The last message is words: `say WORDS`, `count N SECONDS` (N tokens, so long apart), `echo` (the request itself),
-    `call` (of a tool), `refuse WORDS`, `crash N SECONDS` (an error after N tokens, so long apart), `wait SECONDS`.
+    `call` (of a tool), `refuse WORDS`, `crash N SECONDS` (an error after N tokens, so long apart), `wait SECONDS`,
+    `gate WORDS` (said once `gate` is set).
     """
 
     daemon_threads = True
+    request_queue_size = 256
 
     def __init__(self, models: tuple[str, ...] = (MODEL,)) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
@@ -26,6 +28,7 @@ class ScriptedEngine(ThreadingHTTPServer):
         self.requests: list[dict[str, Any]] = []
         self.failures = 0
         """How many of the next requests fail."""
+        self.gate = threading.Event()
         self.left = 0
         """How many clients closed their connection before the end."""
         threading.Thread(target=self.serve_forever, daemon=True).start()
@@ -42,7 +45,7 @@ class Handler(BaseHTTPRequestHandler):
     server: ScriptedEngine
 
     def do_GET(self) -> None:
-        self.answer(200, {"data": [{"id": model} for model in self.server.models]})
+        self.answer(200, {"data": [{"id": model, "max_model_len": 8192} for model in self.server.models]})
 
     def do_POST(self) -> None:
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -76,6 +79,8 @@ class Handler(BaseHTTPRequestHandler):
                 self.send_chunk({"error": {"message": "the model has crashed", "code": 500}})
                 return
             tokens = []
+        elif word == "gate":
+            self.server.gate.wait(300)
         elif word == "wait":
             time.sleep(float(rest))
         elif word == "call":

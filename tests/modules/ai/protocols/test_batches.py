@@ -13,7 +13,7 @@ from tests.cli.miner.test_daemon import Market
 from tests.modules.ai.protocols.bench import Bench, ask
 from tests.scale import only_in_full
 
-EMBED = "wordllama-256"
+EMBEDS, EMBED = True, "wordllama-256"
 CHAT = "/v1/chat/completions"
 OVER = ("completed", "failed", "expired", "cancelled")
 CONTENT = b'{"a": 1}\n\r\n\0\xff' * 5
@@ -198,15 +198,17 @@ def test_each_line_is_answered_and_a_bad_one_fails_alone(bench: Bench) -> None:
         chat("nobody", "say x", model="served-by-nobody"),
         chat("refused", "refuse too long"),
         chat("three", "say three", n=2),
+        chat("left to us", "say four", model="auto:cheap"),
         metadata={"run": "7"},
     )
     assert (batch.object, batch.status, batch.endpoint, batch.metadata) == ("batch", "validating", CHAT, {"run": "7"})
     assert batch.expires_at - batch.created_at == 24 * 3600
     done = ended(bench, batch)
     assert done.status == "completed" and done.completed_at >= done.finalizing_at >= done.in_progress_at
-    assert (done.request_counts.total, done.request_counts.completed, done.request_counts.failed) == (10, 2, 8)
+    assert (done.request_counts.total, done.request_counts.completed, done.request_counts.failed) == (11, 3, 8)
     answers, errors = told(bench, done.output_file_id), told(bench, done.error_file_id)
-    assert list(answers) == ["one", "three"]
+    assert list(answers) == ["one", "three", "left to us"]
+    assert answers["left to us"]["response"]["body"]["aitbc"]["model"] == "scripted"
     body = answers["one"]["response"]["body"]
     assert body["choices"][0]["message"]["content"] == "one " and body["object"] == "chat.completion"
     assert [choice["message"]["content"] for choice in answers["three"]["response"]["body"]["choices"]] == [

@@ -12,6 +12,7 @@ from tests.modules.ai.protocols.bench import Bench
 from tests.scale import only_in_full
 
 VERSION = "7.55.0"
+EMBEDS = True
 SCRIPT = Path(__file__).with_name("client.mjs")
 SECONDS = 120
 

@@ -21,7 +21,7 @@ TOOL: dict[str, Any] = {
 PNG = base64.b64encode(
     b"\x89PNG\r\n\x1a\n" + struct.pack(">I4sIIBBBBBI", 13, b"IHDR", 100, 50, 8, 6, 0, 0, 0, 0)
 ).decode()
-EMBED = "wordllama-256"
+EMBEDS, EMBED = True, "wordllama-256"
 
 
 def raw(bench: Bench, method: str, path: str, body: Any = None, **headers: str) -> httpx.Response:
@@ -237,6 +237,16 @@ def test_pictures_reach_the_models_server_and_count_by_their_size(bench: Bench) 
         with pytest.raises(openai.BadRequestError) as refused:
             bench.openai().chat.completions.create(model=MODEL, messages=messages)
         assert refused.value.param == "messages[0].content[1].image_url.url"
+
+
+def test_what_a_model_takes_is_told_and_more_is_refused_before_money_is_held(bench: Bench) -> None:
+    told = bench.openai().models.retrieve(MODEL).aitbc["kinds"][0]
+    assert (told["context"], told["modalities"], told["digest"]) == (8192, None, None)
+    held = bench.money()
+    with pytest.raises(openai.BadRequestError) as refused:
+        bench.openai().chat.completions.create(**ask("say " + "word " * 60_000))
+    assert (refused.value.code, refused.value.param) == ("context_length_exceeded", "messages")
+    assert bench.money() == held
 
 
 def test_the_model_may_be_left_to_the_platform_which_says_what_it_took(bench: Bench) -> None:

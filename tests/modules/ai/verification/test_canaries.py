@@ -25,6 +25,52 @@ async def announce(market: Market, *workers: Worker, version: int = 1) -> None:
         await market.ai.on_miners_changed(uow, [worker.changed(version) for worker in workers])
 
 
+def program(stdout: str, **more: Any) -> dict[str, Any]:
+    """An answer of a program or an image."""
+    return {"exit_code": 0, "stdout": stdout, "stderr": "", "truncated": False} | more
+
+
+async def test_programs_images_and_pictures_have_canaries_too(owner: Target) -> None:
+    async with ai_on(owner) as plain:
+        platform = plain.person(AITBC)
+    known: dict[str, Any] = {
+        "canary_commands": {"wc -w": "6", "absent": "1"},
+        "canary_containers": {"busybox wc -w": "6"},
+    }
+    async with ai_on(owner, trading=plain.trading, canary_account=platform.account, canary_hours=6, **known) as market:
+        kinds = ("command", "container", "ocr")
+        worker = Worker(market, kinds=kinds, programs=("wc",), models={"container": ("busybox",)})
+        await announce(market, worker, Worker(market, kinds=("command",), programs=("other",)))
+        await market.ai.send_canaries()
+        (picture,) = await market.sql("SELECT expects FROM ai.canaries WHERE kind = 'ocr'")
+        line = {"text": f"No. {picture['expects']}", "box": [[0, 0], [9, 0], [9, 9], [0, 9]], "confidence": 0.9}
+        size = {"width": 8 * 24 + 40, "height": 80}
+        answers = {
+            "command": program("6\n"),
+            "container": program("7\n", files={}),
+            "ocr": {"text": line["text"], "lines": [line], **size},
+        }
+        leases = await worker.claim(slots=5)
+        assert {lease.kind: lease.input.get("stdin") for lease in leases}.keys() == answers.keys()
+        for lease in leases:
+            assert (await worker.deliver(lease, answers[lease.kind])).earned is not None
+        await market.ai.send_canaries()
+        seen = (await market.ai.prospects_of(worker.id, now())).canaries
+        assert [(one.kind, one.state, one.step) for one in seen] == [
+            ("command", "passed", None),
+            ("container", "failed", "answer"),
+            ("ocr", "passed", None),
+        ]
+        assert judge(
+            "ocr",
+            "succeeded",
+            "none",
+            '{"text": "12345679", "lines": [], "width": 1, "height": 1}',
+            ("", True),
+            "12345678",
+        ).step
+
+
 async def found(market: Market, worker: Worker) -> tuple[str, str | None]:
     (canary,) = (await market.ai.prospects_of(worker.id, now())).canaries
     return canary.state, canary.step
@@ -56,6 +102,7 @@ async def test_a_kind_that_fails_its_canary_is_offered_again_once_one_passes(own
         assert quote.miners_eligible == 0
         (again,) = await stranger.claim()
         assert again.job == job
+        await stranger.deliver(again)
 
         await market.later(601)
         await announce(market, worker, version=2)

@@ -77,6 +77,73 @@ async def test_a_quorum_pays_those_who_agree(owner: Target) -> None:
         await market.require_sound()
 
 
+async def test_all_of_a_quorum_work_at_the_same_time(owner: Target) -> None:
+    async with ai_on(owner) as market:
+        who = market.person()
+        workers = [Worker(market) for _ in range(3)]
+        waits = [asyncio.create_task(worker.claim(wait_seconds=40)) for worker in workers[:2]]
+        while len(market.ai.wakeups.miners) < 2:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        job = await submit(market, who, "quorum:3")
+        async with asyncio.timeout(30):  # one was woken by the submission, and so was the other
+            leases = [(await wait)[0] for wait in waits]
+        assert await market.state(job) == "queued"
+        why = await market.ai.explanations.explain(who, job)
+        assert "Of the 3 miners of its quorum 2 have answered or are at work." in why.summary
+        leases.append(await workers[2].take())
+        assert await market.state(job) == "leased"
+        assert {lease.job for lease in leases} == {job}
+        assert sorted(lease.token for lease in leases) == [1, 2, 3]
+        assert await Worker(market).claim() == []
+        for worker, lease in zip(workers, leases, strict=True):
+            assert await worker.renew(lease) == "live"
+        assert await market.state(job) == "running"
+        told = await asyncio.gather(*(one.deliver(lease) for one, lease in zip(workers, leases, strict=True)))
+        assert sorted(one.state for one in told) == ["running", "running", "succeeded"]
+        done = await detail(market, who, job)
+        assert (done.verification.answers, done.verification.agreeing) == (3, 3)
+        assert len(market.trading.paid) == 3
+        assert not [hold for hold in market.trading.holds.values() if hold.state == "open"]
+        await market.require_sound()
+
+
+async def test_what_a_quorum_loses_another_does_and_what_is_not_wanted_any_more_ends(owner: Target) -> None:
+    async with ai_on(owner) as market:
+        who = market.person(AITBC)
+        job = await submit(market, who, "quorum:2", clocks={"start_seconds": 10})
+        one, twin, other = Worker(market), Worker(market), Worker(market)
+        twin.account = one.account
+        first, second = await asyncio.gather(one.take(), other.take())  # in one batch
+        assert await other.renew(second) == "live"
+        assert await twin.claim() == []
+        await market.later(13)  # the first showed no sign of work
+        assert (await market.state(job), await one.renew(first)) == ("queued", "lost")
+        assert await other.claim() == []
+        third = await twin.take()
+        with pytest.raises(LeaseLost):
+            await one.deliver(first)
+        assert (await other.deliver(second)).verifying
+        assert await market.state(job) == "leased"
+        canceled = await submit(market, who, "quorum:3")
+        live = [await worker.take() for worker in (one, other)]
+        await market.ai.stops.cancel(who, canceled, a_key(who))
+        assert [await worker.renew(lease) for worker, lease in zip((one, other), live, strict=True)] == ["canceled"] * 2
+        assert (await twin.deliver(third)).state == "succeeded"
+        short = await submit(market, who, "quorum:2", clocks={"queue_seconds": 60})
+        lease = await one.take()
+        for _ in range(3):
+            await one.renew(lease)
+            await market.later(21)
+        assert (await market.state(short), await one.renew(lease)) == ("expired", "canceled")
+        failing = await submit(market, who, "quorum:2", retry={"attempts_max": 1})
+        kept, failed = await one.take(), await other.take()
+        assert (await other.fail(failed, "unknown")).state == "failed"
+        assert (await market.state(failing), await one.renew(kept)) == ("failed", "canceled")
+        await market.ai.sweep()
+        assert not [hold for hold in market.trading.holds.values() if hold.state == "open"]
+        await market.require_sound()
+
+
 async def test_miners_of_one_owner_are_never_each_others_quorum(owner: Target) -> None:
     async with ai_on(owner) as market:
         who = market.person()
@@ -155,6 +222,8 @@ async def test_all_answers_are_held_for_or_none(owner: Target) -> None:
         assert await market.sql("SELECT FROM ai.jobs") == []
         quote = await market.ai.quotes.quote(rich, replace(a_job(value={"texts": ["a text"]}), verification="quorum:3"))
         assert (quote.price_max, quote.answers_max, quote.sufficient) == ("0.0000018", 3, True)
+        assert "the 3 miners that take it" in quote.readable_by[0]
+        assert f"until {7 * 86_400} seconds after the end" in quote.readable_by[2]
 
 
 async def test_what_cannot_be_compared_is_refused(owner: Target) -> None:

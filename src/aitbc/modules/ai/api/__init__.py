@@ -11,11 +11,13 @@ from aitbc.kernel.primitives.json_schema import one_of
 from aitbc.modules.ai.api.devices import Capabilities as Capabilities
 from aitbc.modules.ai.api.devices import GpuClass as GpuClass
 from aitbc.modules.ai.api.devices import LeasedDevice as LeasedDevice
+from aitbc.modules.ai.api.devices import ModelFacts as ModelFacts
 from aitbc.modules.ai.api.devices import UsedDevice as UsedDevice
 from aitbc.modules.ai.api.orders import OrderJob as OrderJob
 from aitbc.modules.ai.api.orders import SubmitFor as SubmitFor
 from aitbc.modules.ai.api.parts import Liveness as Liveness
 from aitbc.modules.ai.api.parts import LogLine as LogLine
+from aitbc.modules.ai.api.parts import ManyPartsKept as ManyPartsKept
 from aitbc.modules.ai.api.parts import Part as Part
 from aitbc.modules.ai.api.parts import Parts as Parts
 from aitbc.modules.ai.api.parts import PartsKept as PartsKept
@@ -23,6 +25,8 @@ from aitbc.modules.ai.api.prospects import CanaryResult as CanaryResult
 from aitbc.modules.ai.api.prospects import CanaryStep as CanaryStep
 from aitbc.modules.ai.api.prospects import JobsPassedBy as JobsPassedBy
 from aitbc.modules.ai.api.prospects import MinerProspects as MinerProspects
+from aitbc.modules.ai.api.service_levels import ServiceLevel as ServiceLevel
+from aitbc.modules.ai.api.service_levels import ServiceLimits as ServiceLimits
 from aitbc.modules.ai.api.verification import JobVerification as JobVerification
 
 JobState = Annotated[str, one_of(("queued", "leased", "running", "succeeded", "failed", "canceled", "expired"))]
@@ -54,6 +58,11 @@ class Claim(Struct, frozen=True, kw_only=True):
     """How many jobs it may have at once, those it works on already included; none sets no limit."""
     models_free: dict[str, int] = {}
     """How many more jobs it can take of each of these models; others take as many as there are slots."""
+    session: str | None = None
+    """The run of its miner's program, which asks one time after the other: what that was given before and does not have
+    never arrived, and is given again."""
+    at_hand: tuple[str, ...] = ()
+    """The leases that the program has, by their attempts."""
 
 
 class InputFile(Struct, frozen=True, kw_only=True):
@@ -439,6 +448,10 @@ class AiApi(Protocol):
         """
         ...
 
+    async def tell_all_parts(self, told: Sequence[Parts]) -> Sequence[ManyPartsKept]:
+        """The same for several outputs at once, each answered in its place; what is refused says so in `refused`."""
+        ...
+
     async def order(self, order: OrderJob) -> Job:
         """Submit a job to a booked GPU; it costs one minor unit, since the booking pays for its time.
 
@@ -480,4 +493,10 @@ class AiApi(Protocol):
 
     async def models_of(self, jobs: Sequence[str]) -> Sequence[tuple[str, str]]:
         """Job and model of those of these jobs that named a model; in any order."""
+        ...
+
+    async def service_level(
+        self, account: str, limits: ServiceLimits, since: datetime, until: datetime
+    ) -> ServiceLevel:
+        """How the jobs of a kind that an account submitted in a time were served, as far as that is known now."""
         ...

@@ -16,12 +16,25 @@ class GpuClass(Struct, frozen=True, kw_only=True):
     """Whether proofs have measured them."""
 
 
+class ModelFacts(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a miner says of a model that it serves, beside its name; none where nobody says."""
+
+    context: int | None = None
+    """How many tokens one conversation may have, its answer included."""
+    modalities: tuple[str, ...] | None = None
+    """What it takes: `text`, `image`, `audio`."""
+    quantization: str | None = None
+    """How its weights are stored. For example `Q4_K_M`."""
+
+
 class Capabilities(Struct, frozen=True, kw_only=True):
     """What a miner can take, in the terms that jobs are matched by."""
 
     kinds: tuple[str, ...]
     models: dict[str, tuple[str, ...]] = {}
     """The models that it serves, by kind; a kind that is absent takes only jobs that name no model."""
+    model_facts: dict[str, ModelFacts] = {}
+    """What is known of some of these, by name."""
     device: str = "cpu"
     """`cpu` or `gpu`."""
     gpu_models: tuple[str, ...] = ()

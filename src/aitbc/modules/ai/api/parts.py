@@ -46,3 +46,10 @@ class PartsKept(Struct, frozen=True, kw_only=True):
     """The highest sequence that is stored."""
     heard: int
     """The highest sequence that came, stored or soon to be: send what follows, and hold on to what is not `kept`."""
+
+
+class ManyPartsKept(PartsKept, frozen=True, kw_only=True):
+    """The same for one of several outputs that were told of together."""
+
+    refused: str | None = None
+    """The code of the error that the parts of this one were refused with."""

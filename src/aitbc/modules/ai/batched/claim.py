@@ -13,17 +13,30 @@ from aitbc.kernel.database.unit_of_work import Connection, Database
 from aitbc.kernel.database.write_batch import WriteBatch
 from aitbc.kernel.primitives import ids
 from aitbc.kernel.primitives.clock import now
+from aitbc.kernel.telemetry.spans import is_traced
 from aitbc.modules.ai.api import Claim, InputFile, Lease, LeasedDevice
 from aitbc.modules.ai.batched.bookings import live_bookings
 from aitbc.modules.ai.batched.counts import count_ended
 from aitbc.modules.ai.batched.device_room import lock_rooms
-from aitbc.modules.ai.batched.rows import ATTEMPTS, JOBS, UNRULED, save_jobs
+from aitbc.modules.ai.batched.rows import ATTEMPTS, JOBS, UNRULED, both_from, read_both, save_barred, save_jobs
 from aitbc.modules.ai.batched.seats import WAITING_LANES, Seat, Waiting, leave_room, own_tables, tables_of
 from aitbc.modules.ai.events import HoldsFreed, JobClosed
 from aitbc.modules.ai.models.asks import Ask, ask_for, asks_of
-from aitbc.modules.ai.models.devices import Reserved, leased_devices, reserved_text
+from aitbc.modules.ai.models.checks.tiers import is_quorum
+from aitbc.modules.ai.models.devices import Reserved, leased_devices, reserved_of, reserved_text
+from aitbc.modules.ai.models.job_spans import trace_wait
 from aitbc.modules.ai.models.kinds.registry import KINDS
-from aitbc.modules.ai.models.life import AVOIDED_FOR, Fault, Reason, State, lease_ends, move, must_leave, take
+from aitbc.modules.ai.models.life import (
+    AVOIDED_FOR,
+    Fault,
+    Reason,
+    State,
+    lease_ends,
+    move,
+    must_leave,
+    take,
+    take_copy,
+)
 from aitbc.modules.ai.models.preference import KEPT_FOR, is_kept_from
 from aitbc.modules.ai.models.queue import Needs, explores, matches, needs_of
 from aitbc.modules.ai.models.tables import JobRow
@@ -78,6 +91,8 @@ TAKE = _taking("")
 TAKE_OWN = _taking("account = $14 AND ")
 """Own fleet first: the jobs of an owner for its own miners, before those of all others."""
 
+READ_UNRECEIVED = read_both(TAKEN, "a.id = ANY($1::uuid[]) AND a.ended IS NULL AND a.running_at IS NULL ORDER BY a.id")
+
 INSERT_ATTEMPTS = ATTEMPTS.insert(
     without={"running_at", "progress", "ended", "ended_at", "stop_asked_at"}
     | {"usage", "note", "output_digest", "miner_key", "signature"},
@@ -111,6 +126,8 @@ class Dealer:
         self._database = database
         self._on_served = on_served
         self._needs: dict[UUID, Needs] = {}
+        self.on_wanted: Callable[[Sequence[JobValue]], None] = lambda jobs: None
+        """Called with the jobs of quorums that others are still wanted for, once the leases are committed."""
         self.short_of_gpus: set[str] = set()
         """Miners that got nothing when they last asked, and whose GPUs were not enough for a job that waits."""
 
@@ -124,6 +141,7 @@ class Dealer:
             leave_room(seats, waiting.leases)
             for seat in seats:
                 waiting.tell(seat)
+            await _give_again(connection, seats, waiting.unreceived)
             booked = {seat.claim.capabilities.booking or "" for seat in seats} - {""}
             live = await live_bookings(connection, booked, at) if lanes else set()
             tables = _fitting_tables(seats, lanes, live) if lanes else []
@@ -135,11 +153,14 @@ class Dealer:
                 await self._deal(connection, fitting, table, dealt, at)
                 self._note_short(table, fitting)
             await _save(connection, dealt.jobs, dealt.attempts, dealt.refused)
+        _trace(dealt)
         if dealt.refused:
             self._database.notify_published()
         for job in dealt.jobs:
             if job.id not in dealt.own:
                 self._on_served(job.kind, job.rank)
+        if wanted := [job for job in dealt.jobs if job.state == State.QUEUED]:
+            self.on_wanted(wanted)
         return [seat.leases for seat in seats]
 
     async def _deal(
@@ -156,7 +177,7 @@ class Dealer:
         while fitting := _with_room(fitting, table):
             found = await self._take(connection, fitting, table, [job.id for job in dealt.jobs], at, owner)
             pairs, spoilt = deal(found, table, at)
-            dealt.jobs += [job for job, _ in pairs] + spoilt
+            dealt.jobs += [*{job.id: job for job, _ in pairs}.values(), *spoilt]
             dealt.attempts += [attempt for _, attempt in pairs]
             dealt.refused += spoilt
             if owner is not None:
@@ -182,7 +203,8 @@ class Dealer:
         """The lanes with waiting jobs and what these need, and what is known of those who claim."""
         owners = {ids.decode("acct", claim.miner_account) for claim in claims}
         miners = [ids.decode("mnr", claim.miner) for claim in claims]
-        rows = await connection.fetch(WAITING_LANES, miners, list(owners))
+        sessions = [claim.session for claim in claims if claim.session is not None]
+        rows = await connection.fetch(WAITING_LANES, miners, list(owners), sessions)
         found = Waiting()
         lanes = found.read(rows)
         known = {lane: self._needs[lane] for lane in lanes if lane in self._needs}
@@ -222,6 +244,27 @@ class Dealer:
             *(() if owner is None else (ids.decode("acct", owner),)),
         )
         return [TAKEN.read(record) for record in records]
+
+
+async def _give_again(connection: Connection, seats: Sequence[Seat], unreceived: Sequence[tuple[str, str]]) -> None:
+    """Give leases once more that were made for an earlier poll of the same session, and that the miner does not have.
+
+    A miner polls one after the other, so that their answer was lost on the way; no work was begun under them.
+    """
+    missing = {
+        attempt: seat
+        for seat in seats
+        for session, attempt in unreceived
+        if seat.claim.session == session and attempt not in seat.claim.at_hand
+    }
+    if not missing:
+        return
+    records = await connection.fetch(READ_UNRECEIVED, [ids.decode("att", attempt) for attempt in missing])
+    for job, attempt in (both_from(record, TAKEN) for record in records):
+        seat = missing[attempt.id]
+        if seat.claim.miner == attempt.miner and len(seat.leases) < seat.claim.slots:
+            seat.room = min(seat.room + 1, seat.claim.slots)  # it is one of those that its slots hold already
+            seat.add(lease_again(job, attempt), job)
 
 
 def _fitting_tables(
@@ -281,8 +324,9 @@ def deal(
 ) -> tuple[list[tuple[JobValue, AttemptValue]], list[JobValue]]:
     """Give each job, in its order, to the miner whose turn it is; returns what was dealt, and what had to be closed.
 
-    Miners with the better reputation come first, but of the newcomers' share a newcomer does. A job whose stored input
-    no longer decodes is closed, so that it cannot hold up the queue.
+    A quorum's job goes to several, each of another owner, as far as they are wanted and there. Miners with the better
+    reputation come first, but of the newcomers' share a newcomer does. A job whose stored input no longer decodes is
+    closed, so that it cannot hold up the queue.
     """
     proven = sorted(table, key=lambda seat: (seat.claim.newcomer, -round(seat.claim.reputation, 1)))
     fresh = sorted(table, key=lambda seat: (not seat.claim.newcomer, -round(seat.claim.reputation, 1)))
@@ -290,23 +334,29 @@ def deal(
     spoilt: list[JobValue] = []
     for job in jobs:
         exploring = job.token == 0 and explores(ids.decode("job", job.id))
-        size = len(job.input or "")
-        needs = needs_of(job.needs)
-        seat, devices = _seat_for(job, needs, fresh if exploring else proven, size, at)
-        if seat is None:
-            continue
         try:
-            attempt, lease = lease_job(job, seat.claim, at, devices, ask_for(needs, asks_of(seat.asks), at))
+            while (attempt := _give(job, fresh if exploring else proven, at)) is not None:
+                dealt.append((job, attempt))
+                if job.state != State.QUEUED:
+                    break
         except (msgspec.DecodeError, TypeError):
             move(job, State.FAILED, Reason.UNDECODABLE, at=at, fault=Fault.PLATFORM)
             spoilt.append(job)
-            continue
-        seat.leases.append(lease)
-        if needs.model is not None:
-            seat.models[needs.model] += 1
-        seat.bytes_left -= size
-        dealt.append((job, attempt))
     return dealt, spoilt
+
+
+def _give(job: JobValue, seats: Sequence[Seat], at: datetime) -> AttemptValue | None:
+    """Lease a job to the first claim that may have it; none where there is none.
+
+    Raises as `lease_job` does.
+    """
+    size, needs = len(job.input or ""), needs_of(job.needs)
+    seat, devices = _seat_for(job, needs, seats, size, at)
+    if seat is None:
+        return None
+    attempt, lease = lease_job(job, seat.claim, at, devices, ask_for(needs, asks_of(seat.asks), at))
+    seat.add(lease, job)
+    return attempt
 
 
 def _seat_for(
@@ -345,6 +395,8 @@ def lease_job(
     files = msgspec.json.decode(job.files, type=tuple[InputFile, ...]) if job.files else ()
     attempt = ids.new_id("att")
     take(job, attempt, at=at)
+    if is_quorum(job.verification):
+        take_copy(job, claim.miner_account, at=at)
     expires_at, run_until = lease_ends(job, at)
     row = AttemptValue(
         id=attempt,
@@ -359,8 +411,25 @@ def lease_job(
         ask_units=None if ask is None else ask.units,
         offer=None if ask is None else ask.offer,
         devices=reserved_text(devices),
+        session=claim.session,
+        newcomer=claim.newcomer,
     )
     return row, lease_view(job, row, value, files, devices)
+
+
+def _trace(dealt: Dealt) -> None:
+    """Tell how long the jobs waited that were leased."""
+    if is_traced():
+        jobs = {job.id: job for job in dealt.jobs}
+        for attempt in dealt.attempts:
+            trace_wait(jobs[attempt.job], attempt, jobs[attempt.job].due_at)
+
+
+def lease_again(job: JobValue, attempt: AttemptValue) -> Lease:
+    """A live lease as its miner got it, from what is stored."""
+    files = msgspec.json.decode(job.files, type=tuple[InputFile, ...]) if job.files else ()
+    value = msgspec.json.decode(job.input or "null")
+    return lease_view(job, attempt, value, files, reserved_of(attempt.devices))
 
 
 def lease_view(
@@ -410,7 +479,8 @@ async def _save(
     writes = WriteBatch()
     if attempts:
         writes.write(INSERT_ATTEMPTS, attempts)
-    save_jobs(writes, taken)
+    save_jobs(writes, [job for job in taken if not is_quorum(job.verification)])
+    save_barred(writes, [job for job in taken if is_quorum(job.verification)])
     if refused:
         events = [(event, job.request_id) for job in refused for event in closings(job)]
         statement, columns = outbox_insert(

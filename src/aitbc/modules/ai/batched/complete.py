@@ -46,7 +46,7 @@ class Completion(Struct, frozen=True):
     delivered: Delivered
     input_digest: str
     request_id: str | None = None
-    """The request that brought it."""
+    """The request that submitted the job: what follows from the result belongs to its trace."""
 
 
 async def complete_many(

@@ -11,7 +11,9 @@ from aitbc.modules.ai.models.values import AttemptValue, JobValue
 
 DETAIL = JOBS.columns(without=("files", "input_units", "expects", "request_id"))
 LISTED = JOBS.columns(without=UNRULED - {"needs", "priority", "input_digest", "verdict"})
-MEASURES = JOBS.columns(without=UNRULED - {"needs", "input_digest", "input_units", "units_max", "expects"})
+MEASURES = JOBS.columns(
+    without=UNRULED - {"needs", "input_digest", "input_units", "units_max", "expects", "request_id"}
+)
 
 READ_JOBS = f"SELECT {DETAIL} FROM ai.jobs WHERE id = ANY($1::uuid[])"  # noqa: S608 - constant columns
 READ_ATTEMPTS = f"SELECT {ATTEMPT_ALL} FROM ai.attempts WHERE job = ANY($1::uuid[]) ORDER BY job, token"  # noqa: S608

@@ -38,10 +38,23 @@ JOB_RULES = JOBS.columns(without=UNRULED)
 ATTEMPT_ALL = ATTEMPTS.columns()
 
 SAVE_JOBS = JOBS.update(without=UNRULED | FIXED | HELD_UNTIL | RESULT)
+SAVE_BARRED = JOBS.update(without=(UNRULED | FIXED | HELD_UNTIL | RESULT) - {"barred"})
 SAVE_RESULTS = JOBS.update(without=(UNRULED | FIXED | HELD_UNTIL) - RESULT)
 SAVE_ATTEMPTS = ATTEMPTS.update(
     without=ASKED
-    | {"job", "kind", "token", "miner", "miner_account", "started_at", "run_until", "devices", "stop_asked_at"}
+    | {
+        "session",
+        "newcomer",
+        "job",
+        "kind",
+        "token",
+        "miner",
+        "miner_account",
+        "started_at",
+        "run_until",
+        "devices",
+        "stop_asked_at",
+    }
 )
 
 
@@ -83,6 +96,12 @@ def save_jobs(writes: WriteBatch, jobs: Sequence[JobValue], *, results: bool = F
     """Write what the rules changed of some locked jobs, and what results add to it."""
     if jobs:
         writes.write(SAVE_RESULTS if results else SAVE_JOBS, jobs)
+
+
+def save_barred(writes: WriteBatch, jobs: Sequence[JobValue]) -> None:
+    """The same of quorums' jobs, with whose miners may not answer them."""
+    if jobs:
+        writes.write(SAVE_BARRED, jobs)
 
 
 def save_attempts(writes: WriteBatch, attempts: Sequence[AttemptValue]) -> None:

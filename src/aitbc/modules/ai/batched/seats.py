@@ -13,18 +13,22 @@ from aitbc.kernel.primitives import ids
 from aitbc.modules.ai.api import Claim, Lease
 from aitbc.modules.ai.models.asks import NO_ASKS
 from aitbc.modules.ai.models.devices import Room
-from aitbc.modules.ai.models.queue import Needs
+from aitbc.modules.ai.models.queue import Needs, needs_of
 from aitbc.modules.ai.models.terms import ANYBODY
+from aitbc.modules.ai.models.values import JobValue
 
 ANSWER_BYTES_MAX = 8 * 1024 * 1024
 """The inputs that one claim may carry away together."""
 
 OWN_JOBS = -2
 """In place of a number of leases: this owner has jobs of its own that wait."""
+UNRECEIVED = -3
+"""In place of a number of leases: this one was made for the session of a claim, and its work has not begun."""
 
 # The lanes that have waiting jobs, by jumping from one to the next in the queue's index: as many probes as lanes. In the
 # same result stands how many leases each of these miners has, and what it asks: a lane has neither. So do whose jobs
-# these owners take, where they say so, and whether any payer says whose miners its jobs go to.
+# these owners take, where they say so, and whether any payer says whose miners its jobs go to; and the leases of these
+# sessions under which no work has begun.
 WAITING_LANES = """
 WITH RECURSIVE lanes AS (
     (SELECT lane FROM ai.jobs WHERE state = 'queued' ORDER BY lane LIMIT 1)
@@ -43,7 +47,10 @@ UNION ALL
 UNION ALL
 SELECT account, -2, NULL, NULL, NULL FROM unnest($2::uuid[]) AS o(account)
 CROSS JOIN LATERAL (
-    SELECT FROM ai.jobs j WHERE j.account = o.account AND j.state = 'queued' ORDER BY j.lane LIMIT 1) AS own"""
+    SELECT FROM ai.jobs j WHERE j.account = o.account AND j.state = 'queued' ORDER BY j.lane LIMIT 1) AS own
+UNION ALL
+SELECT id, -3, session, NULL, NULL FROM ai.attempts
+WHERE ended IS NULL AND miner = ANY($1::uuid[]) AND running_at IS NULL AND session = ANY($3::text[])"""
 
 
 class Seat(Struct):
@@ -66,9 +73,15 @@ class Seat(Struct):
     """The kinds that are not offered on its miner until a canary passes, with a blank between."""
     devices: Room | None = None
     """What is left of its miner's GPUs; none where no waiting job asks for any of them."""
-
     models: Counter[str] = msgspec.field(default_factory=Counter)
     """How many jobs of each model it got."""
+
+    def add(self, lease: Lease, job: JobValue) -> None:
+        """It has this lease of this job."""
+        self.leases.append(lease)
+        self.bytes_left -= len(job.input or "")
+        if (model := needs_of(job.needs).model) is not None:
+            self.models[model] += 1
 
     def may_have(self, needs: Needs) -> bool:
         """Whether jobs with these needs are for its miner: not those for another one, nor kinds that it must prove."""
@@ -101,6 +114,8 @@ class Waiting:
     """By owner: whose jobs its miners take, where it says so."""
     own: set[str] = field(default_factory=set)
     """The owners of miners who have jobs of their own that wait."""
+    unreceived: list[tuple[str, str]] = field(default_factory=list)
+    """By session: the leases under which no work has begun; their miner has them, or they never arrived."""
     owners_matter: bool = False
     """Whether any payer says whose miners its jobs go to."""
 
@@ -112,6 +127,8 @@ class Waiting:
                 lanes.append(id_)
             elif leases == OWN_JOBS:
                 self.own.add(ids.encode("acct", id_))
+            elif leases == UNRECEIVED:
+                self.unreceived.append((text, ids.encode("att", id_)))
             elif leases is None:
                 miner = ids.encode("mnr", id_)
                 self.asks[miner] = text

@@ -7,15 +7,22 @@ from litestar import Controller, get, post
 from litestar.params import JSONBody, QueryParams
 from msgspec import Meta, Struct
 
-from aitbc.kernel.legacy.amounts import Amount
+from aitbc.kernel.database.idempotency import IdempotencyKey
+from aitbc.kernel.identity.principal import Principal
+from aitbc.kernel.legacy.amounts import Amount, decimal_text
 from aitbc.kernel.legacy.caller import Once, Who
+from aitbc.kernel.legacy.errors import invalid
 from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.errors import NotDone
 from aitbc.modules.ai.legacy.caller import CREATE, READ, Ai
 from aitbc.modules.ai.legacy.shapes import NewJob, not_offered
-from aitbc.modules.ai.legacy.submission import submit
+from aitbc.modules.ai.legacy.submission import ANY_PRICE, submit
+from aitbc.modules.ai.models.graphs.shapes import GraphNode, RunGraph
+from aitbc.modules.ai.service import AiService
 from aitbc.modules.ai.service.kind_status import KindStatus, KindSummary
 
+BOTH = "multimodal"
+"""A picture and what is said of it: a graph, in which the text in the picture is embedded beside the other."""
 MODALITIES = {"text": "embed", "image": "ocr"}
 """What is processed, and the kind of work that does it."""
 OPTIMIZED = ("text", "image", "audio", "video")
@@ -70,7 +77,9 @@ class MediaController(Controller):
 
     @post("/multimodal/process", status_code=200, opt=CREATE)
     async def process(self, ai: Ai, who: Who, once: Once, query: QueryParams, data: JSONBody[Process]) -> Processing:
-        """Submit the job that does it."""
+        """Submit the job that does it; for a picture and a text together the graph that does."""
+        if data.modality == BOTH:
+            return await _process_both(ai, who, once, data)
         kind = MODALITIES.get(data.modality)
         if kind is None:
             raise NotDone(not_offered(f"Processing {data.modality[:40]}"))
@@ -84,7 +93,7 @@ class MediaController(Controller):
     async def deep(self, ai: Ai) -> DeepHealth:
         """How each medium fares: whether a miner that does it is online, and how long recent jobs took."""
         health = await ai.kind_statuses.of(MODALITIES.values())
-        tests = {medium: _medium_test(health.get(MODALITIES.get(medium, ""))) for medium in OPTIMIZED}
+        tests = {medium: medium_test(health.get(MODALITIES.get(medium, ""))) for medium in OPTIMIZED}
         overall = all(one.status == KindStatus.SERVED for one in health.values())
         return DeepHealth(
             status="healthy",
@@ -95,7 +104,22 @@ class MediaController(Controller):
         )
 
 
-def _medium_test(found: KindSummary | None) -> MediumTest:
+async def _process_both(ai: AiService, who: Principal, once: IdempotencyKey, data: Process) -> Processing:
+    """Read a picture, and embed what stands in it after the texts that came along."""
+    texts = data.texts or ([] if data.text is None else [data.text])
+    if data.image is None or not texts:
+        missing = "image" if data.image is None else "text"
+        raise invalid(f"/{missing}", "Expected a picture in `image`, and what is said of it in `text` or `texts`")
+    budget = decimal_text(data.payment_amount) if data.payment_amount else ANY_PRICE
+    nodes = (
+        GraphNode(name="image", kind=MODALITIES["image"], input={"image": data.image}),
+        GraphNode(name="text", kind=MODALITIES["text"], input={"texts": [*texts, "{{image.text}}"]}),
+    )
+    graph = await ai.graphs.run(who, RunGraph(name=BOTH, nodes=nodes, budget=budget), once)
+    return Processing(task_id=graph.id, modality=BOTH, status="processing", result=f"Ask /api/v1/ai/graphs/{graph.id}")
+
+
+def medium_test(found: KindSummary | None) -> MediumTest:
     """How a medium fares, by the kind of work that processes it; none where no kind does."""
     if found is None:
         return MediumTest(status="not offered", processing_time=None, accuracy=None)

@@ -11,16 +11,14 @@ CoordinatorAgents = not_done(
     read=READ,
     write=WRITE,
     gets=(
-        "/multimodal/agents/{agent:str}/capabilities",
         "/optimize/agents/{agent:str}/status",
         "/optimize/agents/{agent:str}/recommendations",
     ),
     posts=(
-        *(f"/multimodal/agents/{{agent:str}}/{act}" for act in ("process", "benchmark", "optimize", "attention")),
-        "/multimodal/agents/{agent:str}/test/{modality:str}",
+        *(f"/multimodal/agents/{{agent:str}}/{act}" for act in ("optimize", "attention")),
         *(f"/optimize/agents/{{agent:str}}/{act}" for act in ("enable", "objectives", "disable")),
         "/optimize/agents/{agent:str}/apply/{recommendation:str}",
-        *(f"/predict/agents/{{agent:str}}/{act}" for act in ("resources", "autoscale", "forecast")),
+        *(f"/predict/agents/{{agent:str}}/{act}" for act in ("autoscale", "forecast")),
         "/tune/agents/{agent:str}/auto",
     ),
 )

@@ -63,7 +63,7 @@ class TuningController(Controller):
             "modality": data.modality,
             "performance_score": None,
             "latency_ms": milliseconds,
-            "throughput": _said(found),
+            "throughput": said_of(found),
             "runs": 0 if found is None else found.runs,
         }
 
@@ -109,7 +109,7 @@ class TuningController(Controller):
         return {
             "prediction_id": None,
             "model": data.model,
-            "expected_performance": _said(found),
+            "expected_performance": said_of(found),
             "estimated_accuracy": None,
             "seconds": None if found is None else msgspec.to_builtins(found),
         }
@@ -141,7 +141,8 @@ class SessionController(Controller):
         return {"id": found.id, "best_parameters": best, "best_score": found.best_value, "trials": trials}
 
 
-def _said(found: RecordedRuns | None) -> str:
+def said_of(found: RecordedRuns | None) -> str:
+    """How long work takes, in words, or that there is no data."""
     if found is None:
         return NO_DATA
     return (

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from aitbc.modules.ai.api import ModelFacts
 from aitbc.modules.ai.models.devices import LeasableDevice
 from aitbc.modules.ai.models.life import AVOIDED_FOR
 from aitbc.modules.ai.models.prospects import FilterCount
@@ -52,6 +53,7 @@ class FleetMiner(Struct, frozen=True):
     """The kinds that are out of the choice after faults in a row, or until a canary passes."""
     account: str | None = None
     """Whose it is; none where that is not known yet."""
+    model_facts: dict[str, ModelFacts] = {}
 
 
 def own_miners(account: str, needs: Needs, fleet: Sequence[FleetMiner]) -> list[FleetMiner]:

@@ -18,7 +18,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from aitbc.kernel.primitives.errors import Conflict
-from aitbc.modules.ai.models.checks.tiers import SAMPLED
+from aitbc.modules.ai.models.checks.tiers import SAMPLED, is_quorum
 
 STOP_GRACE = timedelta(seconds=10)
 """How long a miner that was asked to finish early has for bringing what it delivered; then the money goes back."""
@@ -101,7 +101,7 @@ class Reason(StrEnum):
     TAKEN = "taken"
     WORKING = "working"
     VERIFYING = "verifying"
-    """An answer is there, and another miner's is wanted to verify it."""
+    """Another miner's answer is wanted to verify it: one is there, or others of its quorum are at work."""
     COMPLETED = "completed"
     STOPPED_EARLY = "stopped_early"
     """Its owner asked to finish early: what had been delivered until then is the result, and is paid for."""
@@ -174,6 +174,8 @@ class JobFields(Protocol):
     verification: str
     trusted_only: bool
     avoided: str
+    copies: int
+    barred: str
     due_at: datetime
     expires_at: datetime
     deadline_at: datetime
@@ -192,6 +194,7 @@ class AttemptFields(Protocol):
     """What the rules know of an attempt's row."""
 
     miner: str
+    miner_account: str
     ended: str | None
     fault: str
     reason: str
@@ -234,7 +237,37 @@ def show_sign(job: JobFields, attempt: AttemptFields, *, at: datetime) -> None:
     """The miner showed a first sign of work."""
     if attempt.running_at is None:
         attempt.running_at = max(at, attempt.started_at)
-        move(job, State.RUNNING, Reason.WORKING, at=at)
+        if job.state == State.LEASED or not is_quorum(
+            job.verification
+        ):  # else others of the quorum are wanted, or work
+            move(job, State.RUNNING, Reason.WORKING, at=at)
+
+
+def copies_wanted(job: JobFields) -> int:
+    """How many more miners are to answer a quorum's job: who answered or works on it is barred, as its payer is."""
+    return job.copies - (len(job.barred.split()) - 1)
+
+
+def take_copy(job: JobFields, owner: str, *, at: datetime) -> None:
+    """A miner of this owner has taken a quorum's job: while others are wanted, it waits for them at the same time."""
+    bar(job, owner)
+    if copies_wanted(job):
+        _wait(job, Reason.VERIFYING, Fault.NONE, at=at)
+        job.expires_at = min(at + timedelta(seconds=job.queue_seconds), job.deadline_at)
+
+
+def bar(job: JobFields, owner: str) -> None:
+    """No other miner of this owner is to answer the job."""
+    if owner not in job.barred:
+        job.barred = f"{job.barred} {owner}".strip()
+
+
+def _wait(job: JobFields, reason: Reason, fault: Fault, *, at: datetime) -> None:
+    """Let a job wait for a miner; a quorum's may do so already, while others work on it."""
+    if job.state == State.QUEUED and is_quorum(job.verification):
+        job.reason, job.fault = reason.value, fault.value
+    else:
+        move(job, State.QUEUED, reason, at=at, fault=fault)
 
 
 def renewed_until(attempt: AttemptFields, at: datetime) -> datetime:
@@ -275,6 +308,8 @@ def give_up(
     """
     end(attempt, ended, fault=fault, reason=reason, message=message, at=at)
     job.attempts += int(ended is not Ended.RELEASED and fault is not Fault.PLATFORM)
+    if is_quorum(job.verification):
+        job.barred = " ".join(owner for owner in job.barred.split() if owner != attempt.miner_account)
     if attempt.stop_asked_at is not None:
         stop_unanswered(job, attempt, at=at)
     elif (final := _final_reason(job, fault, at)) is not None:
@@ -284,7 +319,7 @@ def give_up(
         else:
             move(job, State.FAILED, final, fault=fault, at=at)
     else:
-        move(job, State.QUEUED, Reason.RETRYING, fault=fault, at=at)
+        _wait(job, Reason.RETRYING, fault, at=at)
         job.due_at = at if is_misrouted(fault, reason) else at + pause(job, ended, fault, chance)
         job.expires_at = min(job.due_at + timedelta(seconds=job.queue_seconds), job.deadline_at)
         if fault is Fault.MINER or is_misrouted(fault, reason):
@@ -311,9 +346,15 @@ def deliver(attempt: AttemptFields, *, at: datetime) -> None:
 
 
 def ask_another(job: JobFields, *, at: datetime) -> None:
-    """Another answer is wanted: the job waits for a miner anew, with all of its attempts."""
-    move(job, State.QUEUED, Reason.VERIFYING, at=at)
-    job.attempts, job.due_at = 0, at
+    """Another answer is wanted: the job waits for a miner anew, with all of its attempts.
+
+    Where the others of a quorum work on it already, it is theirs.
+    """
+    job.attempts = 0
+    if is_quorum(job.verification) and not copies_wanted(job):
+        return
+    _wait(job, Reason.VERIFYING, Fault.NONE, at=at)
+    job.due_at = at
     job.expires_at = min(at + timedelta(seconds=job.queue_seconds), job.deadline_at)
 
 

@@ -1,10 +1,15 @@
 """What a job would cost and who could take it, and why one is where it is."""
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
+import msgspec
 from msgspec import Struct
 
-from aitbc.modules.ai.api import Attempt, JobState
+from aitbc.modules.ai.api import Attempt, JobState, ModelFacts
+
+PIN = "@sha256:"
+"""What stands in the name of a model between its own name and the beginning of its weights' digest: an exact model."""
 
 
 class FilterCount(Struct, frozen=True, kw_only=True):
@@ -67,6 +72,36 @@ class ModelInfo(Struct, frozen=True, kw_only=True):
     """How many miners that are online serve it."""
     slots: int
     """How many jobs these can work on at one time, of whatever kind."""
+    context: int | None = None
+    """How many tokens a conversation may have, its answer included, at the miner that takes most; null where a miner
+    does not say. For example `32768`."""
+    modalities: tuple[str, ...] | None = None
+    """What it takes at one miner at least: `text`, `image`, `audio`; null where a miner does not say. For example
+    `["text"]`."""
+    quantizations: tuple[str, ...] = ()
+    """How its weights are stored, as far as miners say. For example `["Q4_K_M"]`."""
+    digest: str | None = None
+    """The digest of its weights, or the beginning of it, where the name pins one. For example `sha256:365c0bd3c000`."""
+
+
+def model_info(*, name: str, kind: str, miners: int, slots: int, facts: Sequence[str] | None) -> ModelInfo:
+    """A model with what is known of it: `facts` are what the miners that are online say, each once, as JSON."""
+    said = [msgspec.json.decode(one, type=ModelFacts) for one in facts or ()]
+    contexts = [one.context for one in said]
+    modalities = [one.modalities for one in said]
+    known = [one for one in contexts if one is not None]
+    takes = {word for one in modalities if one is not None for word in one}
+    _, _, digest = name.partition(PIN)
+    return ModelInfo(
+        name=name,
+        kind=kind,
+        miners=miners,
+        slots=slots,
+        context=max(known) if known and len(known) == len(contexts) else None,
+        modalities=tuple(sorted(takes)) if takes and None not in modalities else None,
+        quantizations=tuple(sorted({one.quantization for one in said if one.quantization})),
+        digest=f"sha256:{digest}" if digest else None,
+    )
 
 
 REFUND_RULE = (
@@ -145,6 +180,9 @@ class Quote(Struct, frozen=True, kw_only=True):
     kept_for: tuple[str, ...] = ()
     """The miners that it would be kept for at first, for three seconds: the best that have a slot free, where one is
     preferred at all."""
+    readable_by: tuple[str, ...] = ()
+    """Who can read what the job is asked and answers, each in a sentence with what and for how long. For example
+    `["The owner of the miner that takes it: work is not hidden from the machine that does it."]`."""
     refund_rule: str = REFUND_RULE
     """What is paid, and what can come back. For example `A job that fails costs nothing.`."""
 

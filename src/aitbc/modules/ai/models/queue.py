@@ -8,7 +8,7 @@ newcomers. Below zero are the ranks of jobs that an operator put first: they mov
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Protocol
 from uuid import UUID
@@ -17,7 +17,10 @@ import msgspec
 from msgspec import Struct
 
 from aitbc.kernel.primitives.model_names import is_named
+from aitbc.modules.ai.api.devices import ModelFacts
 
+IMAGE = "image"
+UNKNOWN = ModelFacts()
 STEP = 1 << 20
 PRIORITIES = {"low": 1, "normal": 4, "high": 7, "urgent": 9}
 WEIGHTS = (1, 1, 2, 2, 4, 4, 8, 8, 16, 16)
@@ -51,6 +54,10 @@ class Needs(Struct, frozen=True, kw_only=True, omit_defaults=True):
     booker: str | None = None
     miner: str | None = None
     """The one miner that may take it."""
+    context: int = 0
+    """How many tokens its model must take at least, in steps: far fewer than its input will be counted as."""
+    pictures: bool = False
+    """Whether its model must take pictures."""
 
 
 class Offer(Protocol):
@@ -64,6 +71,11 @@ class Offer(Protocol):
     @property
     def models(self) -> dict[str, tuple[str, ...]]:
         """The models that it serves, by kind; a kind that is absent takes only jobs that name no model."""
+        ...
+
+    @property
+    def model_facts(self) -> Mapping[str, ModelFacts]:
+        """What is known of some of these, by name."""
         ...
 
     @property
@@ -117,6 +129,22 @@ def _model(needs: Needs, offer: Offer) -> bool:
         return True
     served = offer.models.get(needs.kind, ())
     return needs.model in served or any_image(needs.kind, needs.model) in served
+
+
+def _context(needs: Needs, offer: Offer) -> bool:
+    """Whether its model takes so many tokens, as far as anybody says."""
+    facts = _facts(needs, offer)
+    return not needs.context or facts.context is None or facts.context >= needs.context
+
+
+def _pictures(needs: Needs, offer: Offer) -> bool:
+    """Whether its model takes pictures, as far as anybody says."""
+    facts = _facts(needs, offer)
+    return not needs.pictures or facts.modalities is None or IMAGE in facts.modalities
+
+
+def _facts(needs: Needs, offer: Offer) -> ModelFacts:
+    return UNKNOWN if needs.model is None else offer.model_facts.get(needs.model, UNKNOWN)
 
 
 def any_image(kind: str, model: str) -> str | None:
@@ -226,6 +254,8 @@ FILTERS: tuple[tuple[str, Callable[[Needs, Offer], bool]], ...] = (
     ("min_vram_mib", lambda needs, offer: needs.min_vram_mib <= offer.vram_mib),
     ("region", lambda needs, offer: needs.region is None or needs.region == offer.region),
     ("models", _models),
+    ("context", _context),
+    ("pictures", _pictures),
     ("cuda", _cuda),
     ("min_compute_capability", _min_compute_capability),
     ("vram_mib", _vram_mib),

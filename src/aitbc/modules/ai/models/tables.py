@@ -205,6 +205,10 @@ class AttemptRow(Base):
     """By which offer of its miner's owner."""
     blames_request: Mapped[bool] = mapped_column(server_default=false())
     """Whether its miner said that the request itself cannot be done; another miner's word decides."""
+    newcomer: Mapped[bool] = mapped_column(server_default=false())
+    """Whether its miner had no history yet when it took the job: by these the newcomers' share is measured."""
+    session: Mapped[str | None] = mapped_column(Text)
+    """The session of its miner's polls that it was made for: one that never arrived is given to the next of them."""
 
 
 class PartRow(Base):
@@ -298,6 +302,8 @@ class MinerRow(Base):
     kinds: Mapped[list[str]] = mapped_column(ARRAY(Text))
     models: Mapped[str] = mapped_column(Text)
     """Model names by kind, as JSON text."""
+    model_facts: Mapped[str | None] = mapped_column(Text)
+    """What is known of some of these, by name, as JSON text; null for nothing."""
     programs: Mapped[list[str]] = mapped_column(ARRAY(Text))
     device: Mapped[str] = mapped_column(Text)
     gpu_models: Mapped[list[str]] = mapped_column(ARRAY(Text))
@@ -380,6 +386,8 @@ class CanaryRow(Base):
     job: Mapped[str | None] = mapped_column(WireId("job"))
     unproven: Mapped[bool]
     """Whether the last one that said something failed: the kind is not offered until one passes."""
+    expects: Mapped[str] = mapped_column(Text, server_default="")
+    """What must stand in its answer; empty where its kind has a rule of its own."""
     at: Mapped[datetime] = mapped_column(MOMENT)
     next_at: Mapped[datetime] = mapped_column(MOMENT)
 

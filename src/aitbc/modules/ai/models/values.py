@@ -89,6 +89,8 @@ class AttemptValue(Struct, kw_only=True):
     stop_asked_at: datetime | None = None
     ask_units: int | None = None
     offer: str | None = None
+    session: str | None = None
+    newcomer: bool = False
 
 
 class Delivered(Struct, kw_only=True, frozen=True):

@@ -49,9 +49,20 @@ async def routed(auto_models: AutoModels, asked: Asked) -> tuple[Asked, dict[str
     """
     if asked.model not in WORDS:
         return asked, {}
+    work, chosen = await routed_work(auto_models, asked.work())
+    return structs.replace(asked, model=work["model"]), chosen
+
+
+async def routed_work(auto_models: AutoModels, work: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+    """The input of a chat with the model that was chosen where it left that to us, and a header that says so.
+
+    Raises `ModelNotFound`.
+    """
+    if (word := work.get("model")) not in WORDS:
+        return work, {}
     with _model_asked_for():
-        choice = await auto_models.choose(asked.model, asked.work())
-    return structs.replace(asked, model=choice.taken.name), {"x-aitbc-model": choice.header}
+        choice = await auto_models.choose(word, work)
+    return work | {"model": choice.taken.name}, {"x-aitbc-model": choice.header}
 
 
 async def begin(

@@ -84,6 +84,8 @@ def _offer(info: ModelInfo, quotes: Quotes) -> dict[str, Any]:
         "unit_price": unit_price,
         "miners_online": info.miners,
         "slots": info.slots,
-        "context": None,
-        "modalities": None,
+        "context": info.context,
+        "modalities": info.modalities,
+        "quantizations": info.quantizations,
+        "digest": info.digest,
     }

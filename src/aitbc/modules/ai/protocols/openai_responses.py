@@ -17,13 +17,23 @@ from aitbc.kernel.primitives.request_id import current_request_id
 from aitbc.modules.ai.api import JobDetail, JobNotFound
 from aitbc.modules.ai.models.kinds.chat import ChatOutput
 from aitbc.modules.ai.models.life import TERMINAL, State
-from aitbc.modules.ai.protocols.attended import OPT, AnyRequest, begin, broken, refusal_of, succeeded, whole
+from aitbc.modules.ai.protocols.attended import (
+    OPT,
+    AnyRequest,
+    begin,
+    broken,
+    refusal_of,
+    routed_work,
+    succeeded,
+    whole,
+)
 from aitbc.modules.ai.protocols.errors import error_body
 from aitbc.modules.ai.protocols.event_lines import HEADERS, KEEP_ALIVE
 from aitbc.modules.ai.protocols.examples import NEW_RESPONSE, ONE_RESPONSE, RESPONSE_DELETED, RESPONSE_ITEMS
 from aitbc.modules.ai.protocols.responses_answers import PREFIX, ResponseAnswer, input_items, said_by
 from aitbc.modules.ai.protocols.responses_requests import ResponseRequest
 from aitbc.modules.ai.service.attended_runs import AttendedRun, AttendedRuns
+from aitbc.modules.ai.service.auto_models import AutoModels
 from aitbc.modules.ai.service.retention import Retention
 from aitbc.modules.ai.service.stops import Stops
 from aitbc.modules.ai.service.text_runs import Broken, Ended, TextRuns
@@ -49,6 +59,7 @@ class OpenAiResponses(Controller):
     async def create(
         self,
         attended_runs: NamedDependency[AttendedRuns],
+        auto_models: NamedDependency[AutoModels],
         text_runs: NamedDependency[TextRuns],
         who: NamedDependency[Principal],
         once: NamedDependency[IdempotencyKey],
@@ -57,13 +68,13 @@ class OpenAiResponses(Controller):
     ) -> Response[Any]:
         """Answer an input with a model, after an earlier answer if wished; a client that leaves ends the work."""
         earlier = await _earlier(text_runs, who, data.previous_response_id)
-        work = data.work(earlier)
+        work, chosen = await routed_work(auto_models, data.work(earlier))
         run = await begin(attended_runs, who, once, request, ("chat", work), shortens=bool(data.stream))
         answer = ResponseAnswer(run.job, work, data.previous_response_id)
         if data.stream:
-            return Stream(_lines(run, answer), media_type="text/event-stream", headers=run.headers | HEADERS)
+            return Stream(_lines(run, answer), media_type="text/event-stream", headers=run.headers | chosen | HEADERS)
         ended = await whole(run, request)
-        return Response(answer.whole(ended, _output(ended)), headers=run.headers)
+        return Response(answer.whole(ended, _output(ended)), headers=run.headers | chosen)
 
     @get("/{response:str}", operation_id="get_response", opt=READ | ONE_RESPONSE)
     async def get_response(

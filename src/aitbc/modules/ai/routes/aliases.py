@@ -4,8 +4,8 @@ from litestar import Controller, delete, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody
 
+from aitbc.kernel.http.positions import after_id
 from aitbc.kernel.identity.principal import Principal
-from aitbc.kernel.primitives import ids
 from aitbc.kernel.primitives.pagination import Cursor, InvalidCursor, Limit, Page
 from aitbc.modules.ai.models.views import ModelAlias
 from aitbc.modules.ai.service.aliases import Aliases, AliasForAll, AliasNotFound, SetModelAlias, TooManyAliases
@@ -48,9 +48,7 @@ class AliasController(Controller):
         cursor: FromQuery[Cursor] = None,
     ) -> Page[ModelAlias]:
         """List the caller's aliases, and those that the operator set for all."""
-        after = Page.position(LIST, cursor)
-        if after is not None and not ids.is_id("mals", after):
-            raise InvalidCursor
+        after = after_id(LIST, cursor, "mals")
         found = await aliases.page(who, limit=limit + 1, after=after)
         return Page.of(LIST, found, limit, lambda one: one.id)
 

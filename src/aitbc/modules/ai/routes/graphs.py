@@ -9,6 +9,7 @@ from litestar.response import Stream
 from msgspec import Meta
 
 from aitbc.kernel.database.idempotency import IdempotencyKey
+from aitbc.kernel.http.positions import after_id
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives import ids
 from aitbc.kernel.primitives.errors import AmountOverflow
@@ -79,9 +80,7 @@ class GraphController(Controller):
     ) -> Page[Graph]:
         """List the caller's graphs from the newest on, if wished only those in one state or of one schedule."""
         filters = (in_state or "", of_schedule or "")
-        after = Page.position(LIST, cursor, bound_to=filters)
-        if after is not None and not ids.is_id("graph", after):
-            raise InvalidCursor
+        after = after_id(LIST, cursor, "graph", bound_to=filters)
         if of_schedule is not None and not ids.is_id("sched", of_schedule):
             return Page.of(LIST, [], limit, lambda graph: graph.id, bound_to=filters)
         states = (in_state,) if in_state else ()

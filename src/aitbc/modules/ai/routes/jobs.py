@@ -11,8 +11,8 @@ from litestar.response import Stream
 from msgspec import Meta
 
 from aitbc.kernel.database.idempotency import IdempotencyKey
+from aitbc.kernel.http.positions import after_id
 from aitbc.kernel.identity.principal import Principal
-from aitbc.kernel.primitives import ids
 from aitbc.kernel.primitives.pagination import Cursor, InvalidCursor, Limit, Page, decode_cursor
 from aitbc.modules.ai.api import (
     BookingNotFound,
@@ -121,9 +121,7 @@ class JobController(Controller):
         """
         state = in_state or status
         filters = (state or "", kind or "")
-        after = Page.position(LIST, cursor, bound_to=filters)
-        if after is not None and not ids.is_id("job", after):
-            raise InvalidCursor
+        after = after_id(LIST, cursor, "job", bound_to=filters)
         found = await jobs.page(who, state=state, kind=kind, after=after, limit=limit + 1)
         return Page.of(LIST, found, limit, lambda job: job.id, bound_to=filters)
 

@@ -17,13 +17,16 @@ from aitbc.modules.ai.models.prospects import KindInfo, ModelInfo, Quote
 from aitbc.modules.ai.models.submit_job import SubmitJob
 from aitbc.modules.ai.service.planner import ContradictingModels
 from aitbc.modules.ai.service.quotes import Quotes
-from aitbc.modules.ai.service.served_models import ServedModels, UnknownModel
+from aitbc.modules.ai.service.served_models import ContextTooLong, ModalityNotServed, ServedModels, UnknownModel
 from aitbc.modules.ai.service.statistics import KindStatistics, Statistics
 
 MODELS = "ai.models"
 Days = Annotated[int, Meta(ge=1, le=90)]
 KindName = Annotated[str, Meta(max_length=40)]
-SUBMIT_ERRORS = (UnknownKind, InvalidInput, InvalidAmount, ContradictingModels, UnknownModel, VerificationNotOffered)
+SUBMIT_ERRORS = (
+    *(UnknownKind, InvalidInput, InvalidAmount, ContradictingModels, VerificationNotOffered),
+    *(UnknownModel, ContextTooLong, ModalityNotServed),
+)
 """What can be wrong with a job before money is looked at."""
 
 

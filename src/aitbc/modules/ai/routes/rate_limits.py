@@ -5,8 +5,8 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody
 
 from aitbc.kernel.database.idempotency import IdempotencyKey
+from aitbc.kernel.http.positions import after_id
 from aitbc.kernel.identity.principal import Principal
-from aitbc.kernel.primitives import ids
 from aitbc.kernel.primitives.pagination import Cursor, InvalidCursor, Limit, Page
 from aitbc.modules.ai.models.views import RateLimitView
 from aitbc.modules.ai.service.rate_limits import (
@@ -63,9 +63,7 @@ class RateLimitController(Controller):
         cursor: FromQuery[Cursor] = None,
     ) -> Page[RateLimitView]:
         """List the limits on the caller's account; operators see those of all accounts."""
-        after = Page.position(LIST, cursor)
-        if after is not None and not ids.is_id("rlim", after):
-            raise InvalidCursor
+        after = after_id(LIST, cursor, "rlim")
         found = await rate_limits.page(who, limit=limit + 1, after=after)
         return Page.of(LIST, found, limit, lambda one: one.id)
 

@@ -5,8 +5,8 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody
 
 from aitbc.kernel.database.idempotency import IdempotencyKey
+from aitbc.kernel.http.positions import after_id
 from aitbc.kernel.identity.principal import Principal
-from aitbc.kernel.primitives import ids
 from aitbc.kernel.primitives.errors import AmountOverflow
 from aitbc.kernel.primitives.money import InvalidAmount
 from aitbc.kernel.primitives.pagination import Cursor, InvalidCursor, Limit, Page
@@ -68,9 +68,7 @@ class ScheduleController(Controller):
         self, schedules: Part, who: Who, limit: FromQuery[Limit] = 50, cursor: FromQuery[Cursor] = None
     ) -> Page[Schedule]:
         """List the caller's schedules from the newest on."""
-        after = Page.position(LIST, cursor)
-        if after is not None and not ids.is_id("sched", after):
-            raise InvalidCursor
+        after = after_id(LIST, cursor, "sched")
         found = await schedules.page(who, after=after, limit=limit + 1)
         return Page.of(LIST, found, limit, lambda one: one.id)
 

@@ -7,8 +7,8 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from aitbc.kernel.database.idempotency import IdempotencyKey
+from aitbc.kernel.http.positions import after_id
 from aitbc.kernel.identity.principal import Principal
-from aitbc.kernel.primitives import ids
 from aitbc.kernel.primitives.errors import AmountOverflow
 from aitbc.kernel.primitives.pagination import Cursor, InvalidCursor, Limit, Page
 from aitbc.modules.ai.models.studies.shapes import CreateStudy, Study, StudyDetail
@@ -74,9 +74,7 @@ class StudyController(Controller):
         cursor: FromQuery[Cursor] = None,
     ) -> Page[Study]:
         """List the caller's studies from the newest on, if wished only those in one state."""
-        after = Page.position(LIST, cursor, bound_to=(in_state or "",))
-        if after is not None and not ids.is_id("study", after):
-            raise InvalidCursor
+        after = after_id(LIST, cursor, "study", bound_to=(in_state or "",))
         found = await studies.page(who, state=in_state, after=after, limit=limit + 1)
         return Page.of(LIST, found, limit, lambda study: study.id, bound_to=(in_state or "",))
 

@@ -23,7 +23,7 @@ from aitbc.modules.ai.models.values import AttemptValue, JobValue
 from aitbc.modules.ai.service.durations import Durations
 from aitbc.modules.ai.service.kind_health import KindHealth
 from aitbc.modules.ai.service.payments import Payments
-from aitbc.modules.ai.service.rows import count_ended, job_value, lock_lease, publish_end
+from aitbc.modules.ai.service.rows import count_ended, job_value, lock_lease, lock_newest, publish_end
 from aitbc.modules.ai.service.wakeups import Wakeups
 
 _ATTEMPT_ID = re.compile("att_[0-7][0-9a-z]{25}")
@@ -100,9 +100,9 @@ class Attempts:
             still_open = select(JobRow).where(JobRow.id.in_(jobs), JobRow.state.in_(OPEN)).order_by(JobRow.id)
             rows = (await uow.session.scalars(still_open.with_for_update())).all()
             for job in rows:
-                attempt = await uow.find(AttemptRow, job.attempt, lock=True) if job.attempt else None
+                attempt = await lock_newest(uow, job)
                 lose_hold(job, attempt, at=now())
-                publish_end(uow, job, attempt)
+                await publish_end(uow, job, attempt)
             await count_ended(uow, rows)
         for job in rows:
             await self.after_end(job_value(job))
@@ -147,7 +147,7 @@ async def _end(uow: UnitOfWork, job: JobRow, attempt: AttemptRow, ending: Ending
     give_up(job, attempt, ending.ended, fault=fault, reason=ending.reason, message=ending.message, at=now())
     if attempt.blames_request and job.state == State.QUEUED and not KINDS[job.kind].miner_may_blame:
         avoid(job, attempt.miner)  # another one's word is wanted
-    publish_end(uow, job, attempt)
+    await publish_end(uow, job, attempt)
     await count_ended(uow, [job])
 
 

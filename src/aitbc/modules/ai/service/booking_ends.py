@@ -99,7 +99,7 @@ async def _end_jobs(uow: UnitOfWork, booking: str, jobs: Sequence[str]) -> tuple
             ask_to_stop(job, attempt, at=at)
         else:
             end_with_booking(job, attempt, at=at)
-            publish_end(uow, job, attempt)
+            await publish_end(uow, job, attempt)
             ended.append(job)
         touched.append(job_value(job))
     await count_ended(uow, ended)

@@ -4,19 +4,16 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
 
-import msgspec
-
 from aitbc.kernel.database.batcher import Batcher
 from aitbc.kernel.database.retry import retry
 from aitbc.kernel.database.unit_of_work import Database
 from aitbc.kernel.primitives import ids
 from aitbc.kernel.primitives.errors import AppError
-from aitbc.modules.ai.api import Claim, InputFile, Lease, LeaseStatus, Renewal
-from aitbc.modules.ai.batched.claim import Dealer, lease_view
+from aitbc.modules.ai.api import Claim, Lease, LeaseStatus, Renewal
+from aitbc.modules.ai.batched.claim import Dealer, lease_again
 from aitbc.modules.ai.batched.read import DETAIL
 from aitbc.modules.ai.batched.renew import Renewed, Renewing, renew_many
 from aitbc.modules.ai.batched.rows import ATTEMPT_ALL, attempt_from, job_from
-from aitbc.modules.ai.models.devices import reserved_of
 from aitbc.modules.ai.service.attempts import Attempts, HeldLease
 from aitbc.modules.ai.service.wakeups import Wakeups
 
@@ -35,6 +32,7 @@ class Dispatch:
         self._db = db
         self._wakeups = wakeups
         self._attempts = attempts
+        dealer.on_wanted = wakeups.announce
         self._orphaned: list[tuple[str, Lease]] = []
         """Leases, each with its miner, that were made for a claim whose caller had disconnected."""
         self._claims: Batcher[Claim, Sequence[Lease]] = Batcher(
@@ -88,13 +86,7 @@ class Dispatch:
             attempts = [attempt_from(record) for record in await connection.fetch(LIVE, ids.decode("mnr", miner))]
             records = await connection.fetch(JOBS, [ids.decode("job", attempt.job) for attempt in attempts])
         jobs = {job.id: job for job in map(job_from, records)}
-        leases = []
-        for attempt in attempts:
-            job = jobs[attempt.job]
-            files = msgspec.json.decode(job.files, type=tuple[InputFile, ...]) if job.files else ()
-            value = msgspec.json.decode(job.input or "null")
-            leases.append(lease_view(job, attempt, value, files, reserved_of(attempt.devices)))
-        return leases
+        return [lease_again(jobs[attempt.job], attempt) for attempt in attempts]
 
     async def renew(self, miner: str, renewals: Sequence[Renewal]) -> Sequence[LeaseStatus]:
         """Extend leases; answers for each what became of it."""

@@ -10,7 +10,7 @@ from aitbc.modules.ai.models.asks import Ask, covers
 from aitbc.modules.ai.models.checks.tiers import is_quorum
 from aitbc.modules.ai.models.fleet import ONLINE, FleetMiner, filter_counts, own_miners, suggest
 from aitbc.modules.ai.models.kinds.registry import price_of
-from aitbc.modules.ai.models.life import STOP_GRACE, Reason, State, must_leave
+from aitbc.modules.ai.models.life import STOP_GRACE, Reason, State, copies_wanted, must_leave
 from aitbc.modules.ai.models.prospects import ExpectedWait, Explanation, FilterCount
 from aitbc.modules.ai.models.queue import Needs, matches, needs_of
 from aitbc.modules.ai.models.values import JobValue
@@ -59,7 +59,7 @@ class Explanations:
             job=found.id,
             state=found.state,
             reason=found.reason if _able(counts) or paused > 0 else "no_miner_fits",
-            summary=_summary(found, counts, position, paused) + _own(found, needs, fleet),
+            summary=_summary(found, counts, position, paused) + _quorum(found) + _own(found, needs, fleet),
             position=position,
             expected_wait=wait,
             filters=counts,
@@ -128,6 +128,12 @@ def _summary(job: JobValue, counts: Sequence[FilterCount], position: int, paused
     if counts[-1].filter == GPUS_FREE:
         free = f", and {counts[-1].after or 'none'} of them has the GPUs that it asks for free now"
     return f"It waits at position {position}; {_able(counts)} miners can take it{free}."
+
+
+def _quorum(job: JobValue) -> str:
+    if not is_quorum(job.verification) or not job.token:
+        return ""
+    return f" Of the {job.copies} miners of its quorum {job.copies - copies_wanted(job)} have answered or are at work."
 
 
 def _own(job: JobValue, needs: Needs, fleet: Sequence[FleetMiner]) -> str:

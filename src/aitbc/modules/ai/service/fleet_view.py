@@ -8,11 +8,12 @@ from sqlalchemy import select
 
 from aitbc.kernel.database.unit_of_work import Database, UnitOfWork
 from aitbc.kernel.primitives.clock import now
+from aitbc.modules.ai.api import ModelFacts
 from aitbc.modules.ai.batched.device_room import read_rooms
 from aitbc.modules.ai.models.asks import Ask, ask_for
 from aitbc.modules.ai.models.devices import devices_of, devices_text
 from aitbc.modules.ai.models.fleet import ONLINE, FleetMiner
-from aitbc.modules.ai.models.prospects import ModelInfo
+from aitbc.modules.ai.models.prospects import ModelInfo, model_info
 from aitbc.modules.ai.models.queue import Needs, matches
 from aitbc.modules.ai.models.tables import AskRow, MinerRow
 from aitbc.modules.ai.service.kind_health import KindHealth
@@ -22,17 +23,19 @@ from aitbc.modules.gpu.events import MinerChanged
 
 MODELS = """
 SELECT k.key AS kind, m.name, count(*) FILTER (WHERE status = 'online') AS miners,
-    coalesce(sum(slots) FILTER (WHERE status = 'online'), 0)::int AS slots
+    coalesce(sum(slots) FILTER (WHERE status = 'online'), 0)::int AS slots,
+    array_agg(DISTINCT coalesce(model_facts::json ->> m.name, '{}')) FILTER (WHERE status = 'online') AS facts
 FROM ai.miners, json_each(models::json) AS k, json_array_elements_text(k.value) AS m(name)
 WHERE k.key = ANY(kinds) AND (status IN ('online', 'draining') OR status = 'offline' AND changed_at >= $1)
 GROUP BY 1, 2 ORDER BY k.key COLLATE "C", m.name COLLATE "C"
 """
 
 OFFERED = (
-    *("kinds", "models", "programs", "device", "gpu_models", "vram_mib", "region", "cuda", "devices"),
+    *("kinds", "models", "model_facts", "programs", "device", "gpu_models", "vram_mib", "region", "cuda", "devices"),
     *("booking", "booker"),
 )
 """What a claim that waits was matched by when it came."""
+_decoder = msgspec.json.Decoder(dict[str, ModelFacts])
 
 
 class FleetView:
@@ -66,7 +69,7 @@ class FleetView:
         """The models of the miners that are alive, or went away since then; sorted by kind and name."""
         async with self._db.raw() as connection:
             rows = await connection.fetch(MODELS, alive_since)
-        return [ModelInfo(**row) for row in rows]
+        return [model_info(**row) for row in rows]
 
     async def offered(self, needs: Needs, fleet: Sequence[FleetMiner]) -> list[tuple[FleetMiner, Ask | None]]:
         """The miners that fit and are online, each with what it asks: the cheapest first, then those that ask nothing
@@ -106,6 +109,7 @@ class FleetView:
                 row.booker,
                 (*self._health.resting(row.id), *(unproven or "").split()),
                 row.account,
+                {} if row.model_facts is None else _decoder.decode(row.model_facts),
             )
             for row, unproven in rows
         ]
@@ -118,6 +122,7 @@ def _columns(event: MinerChanged) -> dict[str, object]:
         "status_reason": event.status_reason,
         "kinds": list(event.kinds),
         "models": msgspec.json.encode(event.models).decode(),
+        "model_facts": msgspec.json.encode(event.model_facts).decode() if event.model_facts else None,
         "programs": list(event.programs),
         "device": event.device,
         "gpu_models": list(event.gpu_models),

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
 from datetime import datetime
+from typing import Self
 
 from msgspec import Struct
 from msgspec.structs import asdict, replace
@@ -48,6 +49,34 @@ the place within an attempt's work says how far both were read.
 """
 LEASED, RUNNING, LOG, ENDED = 1, 2, 3, 4
 LAST = 1_000_000
+
+
+class _Bell:
+    """Ends the waits for parts once the job has changed or the time is up.
+
+    `asyncio.wait` over all three would cost each part of each stream more than everything else that is done for it.
+    """
+
+    def __init__(self, changed: "asyncio.Future[None]", seconds: float) -> None:
+        self.future: asyncio.Future[None] | None = None
+        """What is waited for now."""
+        self.is_over = False
+        self._changed = changed
+        self._seconds = seconds
+
+    def __enter__(self) -> Self:
+        self._timer = asyncio.get_running_loop().call_later(self._seconds, self._ring)
+        self._changed.add_done_callback(self._ring)
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._timer.cancel()
+        self._changed.remove_done_callback(self._ring)
+
+    def _ring(self, _changed: object = None) -> None:
+        self.is_over = True
+        if self.future is not None and not self.future.done():
+            self.future.set_result(None)
 
 
 class JobEvents:
@@ -127,23 +156,23 @@ class JobEvents:
         if found is None or token is None or (seen < (token, RUNNING, 0, 0) and not hurried):
             await asyncio.wait([changed], timeout=seconds)
             return
-        loop = asyncio.get_running_loop()
-        live, job, until = self._output_parts.live, found[0].id, loop.time() + seconds
+        live, job = self._output_parts.live, found[0].id
         line_seen, part_seen = seen[2:] if seen[:2] == (token, LOG) else (0, 0)
-        while not changed.done() and (left := until - loop.time()) > 0:
-            fresh = live.watch(job)
-            try:
-                parts = live.after(job, token, part_seen)
-                if parts is None:  # too far behind, or some came to another process: the database has them
-                    await asyncio.sleep(GAP_SECONDS)
-                    return
-                for part in _joined(parts):
-                    part_seen = part.sequence
-                    yield _part((token, LOG, line_seen, part_seen), part)
-                if not parts:
-                    await asyncio.wait([changed, fresh], timeout=left, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                live.unwatch(job, fresh)
+        with _Bell(changed, seconds) as bell:
+            while not bell.is_over:
+                fresh = bell.future = live.watch(job)
+                try:
+                    parts = live.after(job, token, part_seen)
+                    if parts is None:  # too far behind, or some came to another process: the database has them
+                        await asyncio.sleep(GAP_SECONDS)
+                        return
+                    for part in _joined(parts):
+                        part_seen = part.sequence
+                        yield _part((token, LOG, line_seen, part_seen), part)
+                    if not parts:
+                        await fresh
+                finally:
+                    live.unwatch(job, fresh)
 
     async def _events_after(
         self, found: Found, seen: Place, *, with_lines: bool = True

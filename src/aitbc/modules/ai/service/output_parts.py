@@ -17,7 +17,7 @@ from aitbc.kernel.database.unit_of_work import Database
 from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.errors import AppError
 from aitbc.kernel.primitives.tasks import cancel_and_wait
-from aitbc.modules.ai.api import Parts, PartsKept
+from aitbc.modules.ai.api import LeaseLost, ManyPartsKept, NotToldInParts, Parts, PartsKept, PartsTooLarge
 from aitbc.modules.ai.batched.parts import KeptParts, keep_parts
 from aitbc.modules.ai.batched.tails import BATCH_MAX, READ_PARTS, Piece, Tail, read_tails
 from aitbc.modules.ai.models.tables import PartRow
@@ -27,6 +27,7 @@ from aitbc.modules.ai.service.live_parts import LiveParts
 from aitbc.modules.ai.service.wakeups import Wakeups
 
 LIVE = "live"
+LOST = "lost"
 STORE_SECONDS = 0.1
 """How long parts that may wait are gathered: a transaction for all of them costs as much as one for few."""
 
@@ -53,12 +54,38 @@ class OutputParts:
         A piece that is kept already is passed over, one after a gap is left for another time. Raises `LeaseLost`,
         `NotToldInParts`, `PartsTooLarge`.
         """
+        at_once = self._take(sent)
+        return await self._store(sent) if at_once is None else at_once
+
+    async def keep_all(self, sent: Sequence[Parts]) -> list[ManyPartsKept]:
+        """The same for what a miner has of several outputs: all is handed on before any of it is stored."""
+        answers: list[ManyPartsKept | None] = []
+        for one in sent:
+            taken = self._take(one)
+            answers.append(None if taken is None else _as_one_of_many(taken))
+        waiting = [place for place, answer in enumerate(answers) if answer is None]
+        if waiting:
+            stored = await asyncio.gather(*(self._store_or_refuse(sent[place]) for place in waiting))
+            for place, answer in zip(waiting, stored, strict=True):
+                answers[place] = answer
+        return [answer for answer in answers if answer is not None]
+
+    def _take(self, sent: Parts) -> PartsKept | None:
+        """Hand pieces on; the answer, where they may be stored later."""
         self._wakeups.presence.note_heard(sent.miner)
         lease = self._hand_on(sent)
-        if lease is not None and lease.kept > 0 and sent.may_wait:
-            self._store_soon(sent)
-            return PartsKept(status=LIVE, kept=lease.kept, heard=self.live.last(lease.job, lease.token))
-        return await self._store(sent)
+        if lease is None or lease.kept == 0 or not sent.may_wait:
+            return None
+        self._store_soon(sent)
+        return PartsKept(status=LIVE, kept=lease.kept, heard=self.live.last(lease.job, lease.token))
+
+    async def _store_or_refuse(self, sent: Parts) -> ManyPartsKept:
+        try:
+            return _as_one_of_many(await self._store(sent))
+        except LeaseLost as error:
+            return ManyPartsKept(status=LOST, kept=0, heard=0, refused=error.code)
+        except (NotToldInParts, PartsTooLarge) as error:
+            return ManyPartsKept(status=LIVE, kept=0, heard=0, refused=error.code)
 
     async def store_before_end(self, *jobs: str) -> None:
         """Store what was handed on of jobs that are about to be ended; from now on their parts are stored first."""
@@ -140,6 +167,10 @@ class OutputParts:
         """The parts of an attempt in order, those after a sequence; up to `PIECES_MAX` of them."""
         pieces = await self._tails.do(Tail(job, token, sequence))
         return [StoredPart(attempt=token, sequence=piece.sequence, at=piece.at, text=piece.text) for piece in pieces]
+
+
+def _as_one_of_many(kept: PartsKept) -> ManyPartsKept:
+    return ManyPartsKept(status=kept.status, kept=kept.kept, heard=kept.heard)
 
 
 def _joined(before: Parts | None, sent: Parts) -> Parts:

@@ -149,19 +149,22 @@ class Payments:
     async def settle(self, accepted: Accepted) -> str | None:
         """Pay for a result at once, and answer what its miner earned; none where the event pays later."""
         event = succeeded(accepted)
-        earned = await self.pay(event)
-        if earned is None:
-            return None
-        if accepted.event is not None:
-            self._note_paid(accepted.event, event)
-        return earned
+        return await (
+            self.pay(event) if accepted.event is None else self.pay_or_postpone(event, accepted.event, self.paid)
+        )
 
-    def _note_paid(self, event: UUID, body: JobSucceeded) -> None:
-        """The event need not go to trading any more, only to those who subscribed to it by a webhook."""
-        if self._webhooks is None:
-            self.paid.append(event)
-        else:
-            self._webhooks.deliver(event, body, self.paid.append)
+    async def pay_or_postpone(self, event: JobSucceeded, event_id: UUID, paid: list[UUID]) -> str | None:
+        """Pay what an event of the outbox says at once, and note in `paid` that it need not go to trading any more.
+
+        It still goes to those who subscribed to it by a webhook.
+        """
+        earned = await self.pay(event)
+        if earned is not None:
+            if self._webhooks is None:
+                paid.append(event_id)
+            else:
+                self._webhooks.deliver(event_id, event, paid.append)
+        return earned
 
     async def quote_fee(self, price_units: int) -> FeeQuote:
         """The fee that a job at this price would have now."""

@@ -205,6 +205,8 @@ def _needs(who: Principal, kind: Kind, wanted: Requirements, measure: Measure) -
         vram_mib=wanted.vram_mib,
         min_compute_capability=wanted.min_compute_capability,
         verified=wanted.verified,
+        context=measure.context,
+        pictures=measure.pictures,
         booking=wanted.booking,
         booker=None if wanted.booking is None else who.account,
     )

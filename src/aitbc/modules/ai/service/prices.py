@@ -6,7 +6,15 @@ from typing import Any, NamedTuple
 import msgspec
 
 from aitbc.kernel.hooks.hooks import Hooks
-from aitbc.kernel.hooks.points import PRICE, RANK_OFFERS, VALIDATE_SUBMISSION, OffersRanked, PriceAsked, Submission
+from aitbc.kernel.hooks.points import (
+    JUDGE_RESULT,
+    PRICE,
+    RANK_OFFERS,
+    VALIDATE_SUBMISSION,
+    OffersRanked,
+    PriceAsked,
+    Submission,
+)
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.errors import Forbidden
@@ -56,6 +64,11 @@ class Prices:
     def off_peak(self, unit_price_units: int) -> int:
         """The price of one unit of what can wait, from what it costs at once."""
         return self._terms.off_peak(unit_price_units)
+
+    @property
+    def judges_results(self) -> bool:
+        """Whether plugins are asked about results, and so are shown them."""
+        return self._hooks.has(JUDGE_RESULT)
 
     def kept_seconds(self, wanted: int) -> int:
         """How long what a job is asked and answered is kept after its end, of the seconds that it asks for."""

@@ -12,6 +12,7 @@ from aitbc.modules.ai.models.kinds.kind import Kind
 from aitbc.modules.ai.models.kinds.registry import KINDS, price_of
 from aitbc.modules.ai.models.preference import Candidate
 from aitbc.modules.ai.models.prospects import KindInfo, Quote, QuotedOffer
+from aitbc.modules.ai.models.readers import readers_of
 from aitbc.modules.ai.models.submit_job import SubmitJob
 from aitbc.modules.ai.service.fleet_view import FleetView
 from aitbc.modules.ai.service.job_queue import JobQueue
@@ -79,6 +80,13 @@ class Quotes:
             offers=_offers(plan, ranked.candidates),
             prefer=command.prefer,
             kept_for=() if command.prefer is None else affordable(plan, command.prefer, ranked),
+            readable_by=readers_of(
+                verification=plan.verification,
+                booking=plan.needs.booking,
+                kept_seconds=plan.retention_seconds,
+                has_files=bool(plan.files),
+                judged_by_plugins=self._planner.prices.judges_results,
+            ),
         )
 
 

@@ -4,10 +4,12 @@ from aitbc.kernel.database.batcher import Batcher
 from aitbc.kernel.database.retry import retry
 from aitbc.kernel.database.unit_of_work import Database
 from aitbc.kernel.primitives import money
+from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.request_id import current_request_id
 from aitbc.modules.ai.api import Failure, HoldExpired, LeaseLost, Outcome, Result, WrongDigest
 from aitbc.modules.ai.batched.complete import Accepted, Completion, complete_many
 from aitbc.modules.ai.models.delivery import OutputRefused, output_text, require_signature
+from aitbc.modules.ai.models.job_spans import trace_attempt, trace_payment
 from aitbc.modules.ai.models.life import Ended, Fault, Reason
 from aitbc.modules.ai.models.miner_text import MESSAGE_LENGTH_MAX, clean, reason_word
 from aitbc.modules.ai.models.values import AttemptValue, Delivered, JobValue
@@ -30,7 +32,13 @@ class Completions:
     async def accept(self, completion: Completion) -> tuple[Accepted, str | None]:
         """Accept a result, and answer what its miner earned; none where that is paid later."""
         accepted = await self._batches.do(completion)
-        return accepted, await self.payments.settle(accepted)
+        began_at = now()
+        earned = await self.payments.settle(accepted)
+        if not accepted.repeated:
+            trace_attempt(completion.request_id, accepted.attempt)
+            if earned is not None:
+                trace_payment(completion.request_id, accepted.attempt, began_at, now())
+        return accepted, earned
 
 
 class Results:
@@ -69,7 +77,7 @@ class Results:
             delivered = _repeated(result, text, job, attempt)
         if job.copies > 1:
             return await self._answers.take(job, delivered)
-        completion = Completion(delivered, job.input_digest, current_request_id())
+        completion = Completion(delivered, job.input_digest, job.request_id or current_request_id())
         accepted, earned = await self._completions.accept(completion)
         if not accepted.repeated:
             self._attempts.after_success(accepted)

@@ -10,10 +10,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from aitbc.kernel.database.unit_of_work import UnitOfWork
 from aitbc.kernel.primitives import ids
+from aitbc.kernel.primitives.clock import now
 from aitbc.modules.ai.api import LeaseLost
 from aitbc.modules.ai.batched.claim import closings
 from aitbc.modules.ai.batched.complete import attempt_ended
-from aitbc.modules.ai.models.life import TERMINAL
+from aitbc.modules.ai.models.checks.tiers import is_quorum
+from aitbc.modules.ai.models.job_spans import trace_attempt
+from aitbc.modules.ai.models.life import TERMINAL, Ended, Fault, end
 from aitbc.modules.ai.models.tables import AttemptRow, JobCountRow, JobRow
 from aitbc.modules.ai.models.values import AttemptValue, JobValue
 
@@ -65,10 +68,31 @@ async def count_ended(uow: UnitOfWork, jobs: Iterable[JobRow | JobValue]) -> Non
         await uow.session.execute(written.on_conflict_do_update(index_elements=["account", "ended"], set_=added))
 
 
-def publish_end(uow: UnitOfWork, job: JobRow, attempt: AttemptRow | None) -> None:
-    """Publish that an attempt ended without a result, and its job if that ended too."""
+async def lock_newest(uow: UnitOfWork, job: JobRow) -> AttemptRow | None:
+    """The attempt that holds a locked job, locked too; none where nobody does, and of a quorum, which several hold."""
+    if job.attempt is None or is_quorum(job.verification):
+        return None
+    return await uow.find(AttemptRow, job.attempt, lock=True)
+
+
+async def publish_end(uow: UnitOfWork, job: JobRow, attempt: AttemptRow | None) -> None:
+    """Publish that an attempt ended without a result, and its job if that ended too.
+
+    With the job of a quorum all that others still do for it ends.
+    """
     if attempt is not None:
-        uow.publish(attempt_ended(job.account, attempt_value(attempt)))
-    if job.state in TERMINAL:
-        for event in closings(job):
-            uow.publish(event)
+        ended = attempt_value(attempt)
+        uow.publish(attempt_ended(job.account, ended))
+        trace_attempt(job.request_id, ended)
+    if job.state not in TERMINAL:
+        return
+    if is_quorum(job.verification):
+        live = select(AttemptRow).where(AttemptRow.job == job.id, AttemptRow.ended.is_(None)).order_by(AttemptRow.id)
+        for other in await uow.session.scalars(live.with_for_update()):
+            if other.ended is None:
+                end(other, Ended.CANCELED, fault=Fault.NONE, reason=job.reason, message="", at=now())
+                ended = attempt_value(other)
+                uow.publish(attempt_ended(job.account, ended))
+                trace_attempt(job.request_id, ended)
+    for event in closings(job):
+        uow.publish(event)

@@ -9,8 +9,9 @@ from msgspec import structs
 
 from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.errors import FieldError, Invalid
+from aitbc.modules.ai.models.kinds.kind import InvalidInput
 from aitbc.modules.ai.models.prospects import ModelInfo
-from aitbc.modules.ai.models.queue import Needs, any_image
+from aitbc.modules.ai.models.queue import IMAGE, Needs, any_image
 from aitbc.modules.ai.service.aliases import Aliases
 from aitbc.modules.ai.service.fleet_view import FleetView
 
@@ -27,6 +28,18 @@ class UnknownModel(Invalid):
     """No miner serves this model; `GET /api/v1/ai/models` lists those that are served."""
 
     code = "unknown_model"
+
+
+class ContextTooLong(InvalidInput):
+    """The input is longer than any miner's model of this name takes, however its words are counted."""
+
+    code = "context_length_exceeded"
+
+
+class ModalityNotServed(InvalidInput):
+    """No miner's model of this name takes pictures."""
+
+    code = "modality_not_served"
 
 
 class ServedModels:
@@ -53,7 +66,10 @@ class ServedModels:
         return structs.replace(needs, model=self._aliases.named(account, needs.model))
 
     async def require(self, needs: Needs) -> None:
-        """Refuse a model that no miner announces. Raises `UnknownModel`, with the names that are near."""
+        """Refuse a model that no miner announces, or that cannot take this.
+
+        Raises `UnknownModel`, with the names that are near, `ContextTooLong`, `ModalityNotServed`.
+        """
         wanted = {(needs.kind, model) for model in (needs.model, *needs.models) if model is not None}
         if not wanted:
             return
@@ -64,6 +80,9 @@ class ServedModels:
             if (kind, any_image(kind, model)) in self._names:
                 continue
             raise _unknown(model, sorted(name for one, name in self._names if one == kind), kind)
+        for info in self._models:
+            if (info.kind, info.name) == (needs.kind, needs.model):
+                _require_taken(needs, info)
 
     async def _read_since(self, moment: float) -> None:
         """Read the list unless a read began at that moment or later; of many callers one reads."""
@@ -74,6 +93,15 @@ class ServedModels:
             self._models = await self._fleet_view.models(alive_since=now() - REMEMBERED)
             self._names = frozenset((model.kind, model.name) for model in self._models)
             self._read_at = began_at
+
+
+def _require_taken(needs: Needs, info: ModelInfo) -> None:
+    if needs.pictures and info.modalities is not None and IMAGE not in info.modalities:
+        message = f"{info.name} takes {', '.join(info.modalities)} and no pictures."
+        raise ModalityNotServed(message, fields=(FieldError("/input/messages", message),))
+    if info.context is not None and needs.context > info.context:
+        message = f"The messages have more than {needs.context} tokens; {info.name} takes {info.context}."
+        raise ContextTooLong(message, fields=(FieldError("/input/messages", message),))
 
 
 def _unknown(model: str, served: Sequence[str], kind: str) -> UnknownModel:

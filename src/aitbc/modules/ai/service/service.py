@@ -40,6 +40,7 @@ from aitbc.modules.ai.api import (
     Lease,
     LeaseStatus,
     LogLine,
+    ManyPartsKept,
     MinerProspects,
     OrderJob,
     Outcome,
@@ -48,6 +49,8 @@ from aitbc.modules.ai.api import (
     Pending,
     Renewal,
     Result,
+    ServiceLevel,
+    ServiceLimits,
     SubmitFor,
 )
 from aitbc.modules.ai.batched.claim import Dealer
@@ -60,6 +63,7 @@ from aitbc.modules.ai.service.batches.batches import Batches
 from aitbc.modules.ai.service.batches.driver import Batchwork
 from aitbc.modules.ai.service.batches.intake import Intake
 from aitbc.modules.ai.service.batches.line_jobs import LineJobs
+from aitbc.modules.ai.service.batches.line_submissions import LineSubmissions
 from aitbc.modules.ai.service.batches.outputs import Outputs
 from aitbc.modules.ai.service.booked_jobs import BookedJobs
 from aitbc.modules.ai.service.booking_ends import BookingEnds
@@ -110,6 +114,7 @@ from aitbc.modules.ai.service.retention import Retention
 from aitbc.modules.ai.service.runs import Runs
 from aitbc.modules.ai.service.served_models import ServedModels
 from aitbc.modules.ai.service.served_ranks import ServedRanks
+from aitbc.modules.ai.service.service_levels import service_level
 from aitbc.modules.ai.service.settings import AiSettings
 from aitbc.modules.ai.service.speeds import Speeds
 from aitbc.modules.ai.service.statistics import Statistics
@@ -209,7 +214,8 @@ class AiService:
         return GraphDriver(self.db, Preparation(self.db, planner), node_jobs, self.graph_watch)
 
     def _batchwork(self) -> Batchwork:
-        line_jobs = LineJobs(self.db, self.artifacts, self.submissions, self.stops)
+        submissions = LineSubmissions(self.submissions, self.auto_models)
+        line_jobs = LineJobs(self.db, self.artifacts, submissions, self.stops)
         outputs = Outputs(self.db, self.artifacts, self.text_runs)
         return Batchwork(self.db, Intake(self.db, self.artifacts), line_jobs, outputs)
 
@@ -279,6 +285,10 @@ class AiService:
         """Store pieces of an output while it is made, and answer whether to go on."""
         return await self.output_parts.keep(told)
 
+    async def tell_all_parts(self, told: Sequence[Parts]) -> Sequence[ManyPartsKept]:
+        """Store pieces of several outputs, and answer whether to go on with each."""
+        return await self.output_parts.keep_all(told)
+
     async def order(self, order: OrderJob) -> Job:
         """Submit a job to a booked GPU; the booking has paid for its time already."""
         return await self.booked_jobs.order(order)
@@ -310,6 +320,12 @@ class AiService:
     async def models_of(self, jobs: Sequence[str]) -> Sequence[tuple[str, str]]:
         """Job and model of those of these jobs that named a model."""
         return await models_of(self.db, jobs)
+
+    async def service_level(
+        self, account: str, limits: ServiceLimits, since: datetime, until: datetime
+    ) -> ServiceLevel:
+        """How the jobs of a kind that an account submitted in a time were served."""
+        return await service_level(self.db, account, limits, since, until)
 
     # The events that ai handles
 

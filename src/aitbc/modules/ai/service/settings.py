@@ -41,5 +41,10 @@ class AiSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How many canary jobs are sent in 24 hours at most: times `canary_max_price`, the most that they cost in a day."""
     canary_max_price: Annotated[str, Meta(pattern=r"^[0-9]{1,6}(\.[0-9]{1,8})?\Z")] = "0.01"
     """The most that one canary job may cost, in AITBC."""
+    canary_commands: dict[str, Annotated[str, Meta(max_length=1000)]] = {}
+    """By the words of a command, with blanks between, what it writes for the line that canaries send: `wc -w` writes 6.
+    Of those a miner that allows the program is asked one; empty for no canaries of `command`."""
+    canary_containers: dict[str, Annotated[str, Meta(max_length=1000)]] = {}
+    """The same by the name of an image and the words of its command; empty for no canaries of `container`."""
     grace_seconds: float = 35.0
     """After this process was frozen or just started: how long leases that seem to have ended are left alone."""

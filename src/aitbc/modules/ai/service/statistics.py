@@ -16,13 +16,16 @@ JOBS_MAX = 10_000
 # neither do those that an account's own miner did: they would say what that account likes.
 STATISTICS = """
 WITH jobs AS (
-    SELECT state, price_units, units, started_at - created_at AS waited FROM ai.jobs
+    SELECT state, price_units, units, started_at - created_at AS waited, EXISTS (
+        SELECT FROM ai.attempts a WHERE a.job = jobs.id AND a.ended = 'succeeded' AND a.newcomer) AS by_newcomer
+    FROM ai.jobs
     WHERE id >= $1 AND kind = $2 AND strpos(needs, '"booking":"') = 0 AND strpos(needs, '"miner":"') = 0
       AND NOT EXISTS (SELECT FROM ai.attempts a WHERE a.job = jobs.id AND a.miner_account = jobs.account)
       AND ($3::text IS NULL OR needs::json->>'model' = $3)
     ORDER BY id DESC LIMIT $4)
 SELECT count(*) AS jobs,
     count(*) FILTER (WHERE state = 'succeeded') AS settled,
+    count(*) FILTER (WHERE state = 'succeeded' AND by_newcomer) AS newcomers,
     count(*) FILTER (WHERE state = 'expired') AS unfilled,
     percentile_disc(ARRAY[0.1, 0.5, 0.9]) WITHIN GROUP (ORDER BY price_units / units)
         FILTER (WHERE state = 'succeeded' AND units > 0) AS prices,
@@ -48,6 +51,9 @@ class KindStatistics(Struct, frozen=True, kw_only=True):
     """How many of them have a result that was paid. For example `790`."""
     unfilled: int
     """How many no miner took in time. For example `3`."""
+    newcomer_share: float | None
+    """The share of the settled ones that miners without history did, 0 to 1; one job in eight is theirs first where one
+    waits. For example `0.13`."""
     unit_price_p10: str | None
     """One in ten was settled at this price of a unit or less, in AITBC. For example `0.00000018`."""
     unit_price_p50: str | None
@@ -85,6 +91,7 @@ class Statistics:
             jobs=row["jobs"],
             settled=row["settled"],
             unfilled=row["unfilled"],
+            newcomer_share=round(row["newcomers"] / row["settled"], 4) if row["settled"] else None,
             unit_price_p10=low,
             unit_price_p50=middle,
             unit_price_p90=high,

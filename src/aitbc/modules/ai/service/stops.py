@@ -27,7 +27,7 @@ from aitbc.modules.ai.models.values import JobValue
 from aitbc.modules.ai.models.views import job_view
 from aitbc.modules.ai.service.attempts import Attempts
 from aitbc.modules.ai.service.output_parts import OutputParts
-from aitbc.modules.ai.service.rows import count_ended, job_value, publish_end
+from aitbc.modules.ai.service.rows import count_ended, job_value, lock_newest, publish_end
 
 STOPS_AT_ONCE = 200
 
@@ -71,12 +71,10 @@ class Stops:
             if not who.owns(row.account):
                 raise JobNotFound
             if row.state != State.CANCELED or open_only:
-                attempt = None
-                if row.attempt is not None:
-                    attempt = await uow.find(AttemptRow, row.attempt, lock=True)
+                attempt = await lock_newest(uow, row)
                 by_operator = who.account != row.account
                 cancel(row, attempt, by_operator=by_operator, at=now())
-                publish_end(uow, row, attempt)
+                await publish_end(uow, row, attempt)
                 await count_ended(uow, [row])
                 if by_operator:
                     await uow.audit(who.account, who.key, "job.cancel", job)
@@ -143,7 +141,7 @@ class Stops:
             )
             for job, attempt in rows:
                 stop_unanswered(job, attempt, at=now())
-                publish_end(uow, job, attempt)
+                await publish_end(uow, job, attempt)
                 touched.append(job_value(job))
             await count_ended(uow, touched)
         for ended in touched:
@@ -155,7 +153,7 @@ async def _stop(uow: UnitOfWork, who: Principal, row: JobRow) -> bool:
     """Whether there was something to stop. Raises `IllegalMove`."""
     if row.state == State.QUEUED:
         cancel(row, None, by_operator=who.account != row.account, at=now())
-        publish_end(uow, row, None)
+        await publish_end(uow, row, None)
         await count_ended(uow, [row])
         return True
     if row.state in HELD:

@@ -5,8 +5,10 @@ from msgspec import structs
 from aitbc.kernel.database.idempotency import IdempotencyKey
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives import money
+from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.errors import AppError, FieldError, Invalid, OutcomeUnknown
 from aitbc.modules.ai.api import Job
+from aitbc.modules.ai.models.job_spans import trace_submission
 from aitbc.modules.ai.models.kinds.chat import BYTES_PER_TOKEN_MAX
 from aitbc.modules.ai.models.submit_job import SubmitJob
 from aitbc.modules.ai.models.values import JobValue
@@ -62,6 +64,16 @@ class Submissions:
         `SubmissionRefused`, `VerificationNotOffered`. A crash between the two leaves a hold without a job, whose money
         `Payments.reconcile` returns.
         """
+        earlier = await self._earlier(who, command, once)
+        if earlier is not None:
+            return earlier
+        plan = await self._planner.plan(who, command, is_off_peak=is_off_peak)
+        if only_miner is not None:
+            plan = structs.replace(plan, needs=structs.replace(plan.needs, miner=only_miner))
+        return await self._submit(who, command, once, plan)
+
+    async def _earlier(self, who: Principal, command: SubmitJob, once: IdempotencyKey) -> Job | None:
+        """The job that was submitted with this key before; else whether one may be submitted now is checked."""
         earlier = await self._queue.stored_answer(once)
         if earlier is not None:
             return earlier
@@ -70,9 +82,10 @@ class Submissions:
             await self._queue.require_room(who.account)
         if command.requirements.booking is not None:
             await self._bookings.require(who, command.requirements.booking)
-        plan = await self._planner.plan(who, command, is_off_peak=is_off_peak)
-        if only_miner is not None:
-            plan = structs.replace(plan, needs=structs.replace(plan.needs, miner=only_miner))
+        return None
+
+    async def _submit(self, who: Principal, command: SubmitJob, once: IdempotencyKey, plan: Plan) -> Job:
+        """Submit what was planned."""
         await self._planner.require_allowed(who, plan)
         if not await self._planner.is_covered(plan):
             raise _too_low(plan)
@@ -96,10 +109,13 @@ class Submissions:
         With `shortens` a chat whose longest answer a budget does not cover is allowed as many tokens as it does cover:
         its answer ends there as at any other limit of tokens.
         """
+        earlier = await self._earlier(who, command, once)
+        if earlier is not None:
+            return earlier
         plan = await self._planner.plan(who, command)
         limit_units = await self._planner.limit_units(plan)
         try:
-            return await self.submit(who, structs.replace(command, max_price=money.render(limit_units)), once)
+            return await self._submit(who, command, once, structs.replace(plan, max_price_units=limit_units))
         except BudgetExceeded as refusal:
             tokens = _tokens_covered(plan, limit_units, refusal) if shortens else 0
             if tokens < TOKENS_WORTHWHILE:
@@ -110,6 +126,8 @@ class Submissions:
     async def _write(self, job: JobValue, once: IdempotencyKey) -> Job:
         try:
             answer = await self._queue.add(job, once)
+            if answer.id == job.id:  # else it is the answer of before
+                trace_submission(job, now())
         except OutcomeUnknown:
             raise  # the job may exist: `Payments.reconcile` looks after the hold
         except AppError:

@@ -82,17 +82,18 @@ class Sweeper:
         async with self._db.unit_of_work() as uow:
             rows = await uow.session.execute(
                 select(JobRow, AttemptRow)
-                .join(AttemptRow, AttemptRow.id == JobRow.attempt)
-                .where(JobRow.id.in_(jobs), AttemptRow.ended.is_(None))
-                .order_by(JobRow.id)
+                .join(AttemptRow, AttemptRow.job == JobRow.id)
+                .where(JobRow.id.in_(jobs), AttemptRow.ended.is_(None), AttemptRow.expires_at < now() - LATE)
+                .order_by(JobRow.id, AttemptRow.id)
                 .with_for_update(of=(JobRow, AttemptRow), skip_locked=True)
             )
             at = now()
             for job, attempt in rows:
-                if attempt.expires_at < at - LATE:  # a renewal may have come between
+                # A renewal may have come between, or its job has just ended by the loss of another one of its quorum.
+                if attempt.ended is None and attempt.expires_at < at - LATE:
                     reason, fault = lost_reason(attempt, at)
                     give_up(job, attempt, Ended.LOST, fault=fault, reason=reason, message="", at=at)
-                    publish_end(uow, job, attempt)
+                    await publish_end(uow, job, attempt)
                     touched.append(job)
             await count_ended(uow, touched)
         for job in touched:
@@ -132,7 +133,7 @@ class Sweeper:
             for job in rows:
                 if job.expires_at <= at:
                     expire(job, at=at)
-                    publish_end(uow, job, None)
+                    await publish_end(uow, job, None)
                     touched.append(job)
             await count_ended(uow, touched)
         for job in touched:

@@ -125,6 +125,28 @@ class WaitingMiners:
                 continue
             self._wake_for(needs, spare, exploring=explores(ids.decode("job", job)))
 
+    def offer_copies(self, needs: Needs, barred: Collection[str], count: int) -> None:
+        """So many miners can answer a quorum's job, each of another owner and of none that is `barred`: wake a slot of
+        each.
+        """
+        owners, short = set(barred), self._short if needs.gpus else frozenset[str]()
+        for _ in range(count):
+            queues = [
+                queue
+                for group in self._groups.values()
+                if matches(needs, group.capabilities)
+                for queue in (group.proven, group.fresh)
+            ]
+            heads = (
+                next((one for one in queue if one.account not in owners and one.name not in short), None)
+                for queue in queues
+            )
+            found = min((one for one in heads if one is not None), key=lambda one: one.order, default=None)
+            if found is None:
+                return
+            owners.add(found.account)
+            self._wake(found)
+
     def offer_count(self, needs: Needs, count: int) -> None:
         """So many jobs with these needs can be taken, whatever their ids.
 

@@ -16,7 +16,8 @@ from aitbc.kernel.primitives.errors import AppError
 from aitbc.kernel.primitives.tasks import cancel_and_wait
 from aitbc.modules.ai.batched.claim import Dealer
 from aitbc.modules.ai.batched.read import read_leases_over
-from aitbc.modules.ai.models.life import HELD, State
+from aitbc.modules.ai.models.checks.tiers import is_quorum
+from aitbc.modules.ai.models.life import HELD, State, copies_wanted
 from aitbc.modules.ai.models.queue import needs_of
 from aitbc.modules.ai.models.values import JobValue
 from aitbc.modules.ai.service.current_leases import CurrentLeases
@@ -57,6 +58,8 @@ class Wakeups:
             needs = needs_of(job.needs)
             if needs.miner is not None:
                 self.miners.wake(needs.miner)
+            elif is_quorum(job.verification):
+                self.miners.offer_copies(needs, job.barred.split(), copies_wanted(job))
             elif not job.preferred:
                 open_to_all.append((needs, job.id, job.account))
         self.miners.offer(open_to_all)

@@ -1,4 +1,4 @@
-"""What clients asked the older coordinator about proposals, and what of its governance nobody can serve."""
+"""What clients asked the older coordinator about proposals."""
 
 from typing import Annotated, Any, Literal
 
@@ -7,7 +7,6 @@ from litestar.params import FromQuery, JSONBody, QueryParameter
 from msgspec import Struct
 
 from aitbc.kernel.legacy.caller import Once, Who
-from aitbc.kernel.legacy.not_done import not_done
 from aitbc.kernel.legacy.paging import Limit
 from aitbc.kernel.primitives.text import Name, Text
 from aitbc.modules.governance.legacy.service_paths import READ, WRITE, WRITE_ONCE, Governance, proposals_of, vote_of
@@ -64,28 +63,3 @@ class CoordinatorProposals(Controller):
         """Vote."""
         body = VoteBody(proposal_id=data.proposal_id, vote_type=data.vote, reason=data.reasoning)
         return await vote_of(governance, who, body)
-
-
-COUNCILS = not_done(
-    "There are no regional councils: power comes from stake, and one treasury pays what proposals decide.",
-    read="governance:read",
-    write="governance:write",
-    gets=(
-        "/v1/governance-enhanced/regional-councils",
-        "/v1/governance-enhanced/treasury/transactions",
-        "/v1/governance-enhanced/treasury/balance",
-        "/v1/governance-enhanced/jurisdictions",
-    ),
-    posts=(
-        "/v1/governance-enhanced/regional-councils",
-        "/v1/governance-enhanced/regional-proposals",
-        "/v1/governance-enhanced/treasury/allocate",
-    ),
-)
-POOLS = not_done(
-    "Stake gives power here and no interest: nothing is paid for it.",
-    read="governance:read",
-    write="governance:write",
-    gets=("/v1/governance-enhanced/staking/pools", "/stakes", "/staking/stats"),
-    posts=("/v1/governance-enhanced/staking/pools", "/stake", "/staking/claim-rewards"),
-)

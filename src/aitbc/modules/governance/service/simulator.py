@@ -59,6 +59,8 @@ class GovernanceSimulation(Struct, frozen=True, kw_only=True):
     """Jobs whose price would have been more than their buyer set aside. For example `0`."""
     priced_out_payers: int
     """How many buyers those are of. For example `0`."""
+    fill_basis_points: int
+    """How many of these jobs would still have been done, rounded down; 10000 is all of them. For example `10000`."""
     unknown: tuple[str, ...]
     """What these figures cannot know. For example `["Jobs that were never settled."]`."""
 
@@ -72,6 +74,11 @@ class Replay:
         self.receipts = self.priced_out = 0
         self.before, self.after = [0, 0], [0, 0]
         self.payers: set[str] = set()
+
+    @property
+    def fill_basis_points(self) -> int:
+        """The share of jobs that would still have been done, in basis points; all where there were none."""
+        return 10_000 * (self.receipts - self.priced_out) // self.receipts if self.receipts else 10_000
 
     def add(self, work: WorkPaid) -> None:
         """Count one receipt."""
@@ -125,6 +132,7 @@ class Simulator:
             after=_figures(replay.after),
             priced_out_jobs=replay.priced_out,
             priced_out_payers=len(replay.payers),
+            fill_basis_points=replay.fill_basis_points,
             unknown=UNKNOWN,
         )
 

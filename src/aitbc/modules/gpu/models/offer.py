@@ -7,7 +7,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from aitbc.kernel.primitives.text import Name
-from aitbc.modules.ai.api import Capabilities
+from aitbc.modules.ai.api import Capabilities, ModelFacts
 from aitbc.modules.gpu.api import Inventory, Label, MachineOffer
 from aitbc.modules.gpu.models.devices import Shown, is_such
 
@@ -26,11 +26,36 @@ Program = Annotated[
     Meta(max_length=40, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*\Z"),
     Meta(extra_json_schema={"pattern": "^[A-Za-z0-9][A-Za-z0-9._-]*$", "examples": ["wc"]}),
 ]
+Quantization = Annotated[
+    str,
+    Meta(max_length=24, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*\Z"),
+    Meta(extra_json_schema={"pattern": "^[A-Za-z0-9][A-Za-z0-9._-]*$", "examples": ["Q4_K_M"]}),
+]
 # Together these stay below what an event may carry.
 KINDS_MAX = 8
 MODELS_MAX = 64
 GPU_MODELS_MAX = 8
 PROGRAMS_MAX = 64
+MODEL_FACTS_MAX = 24
+TOLD_BYTES_MAX = 52 * 1024
+"""What models and what is known of them may have together, as JSON."""
+
+
+class ToldModel(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a miner says of a model that it serves; what it does not know it leaves out."""
+
+    context: Annotated[int, Meta(ge=1, le=2**31 - 1)] | None = None
+    """How many tokens one conversation may have, its answer included. For example `8192`."""
+    modalities: Annotated[tuple[Literal["text", "image", "audio"], ...], Meta(max_length=3)] | None = None
+    """What it takes. For example `["text", "image"]`."""
+    quantization: Quantization | None = None
+    """How its weights are stored. For example `Q4_K_M`."""
+
+    @property
+    def facts(self) -> ModelFacts:
+        """As a profile keeps it."""
+        takes = None if self.modalities is None else tuple(sorted(set(self.modalities)))
+        return ModelFacts(context=self.context, modalities=takes, quantization=self.quantization)
 
 
 class Offer(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -42,6 +67,8 @@ class Offer(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         dict[Word, Annotated[tuple[Model, ...], Meta(max_length=MODELS_MAX)]], Meta(max_length=KINDS_MAX)
     ] = {}
     """The models that it serves, by kind; a kind that is absent takes only jobs that name no model."""
+    model_facts: Annotated[dict[Model, ToldModel], Meta(max_length=MODEL_FACTS_MAX)] = {}
+    """What is known of some of these models, by name. For example `{"llama3.2:3b": {"context": 8192}}`."""
     device: Literal["cpu", "gpu"] = "cpu"
     """What it works on."""
     gpu_models: Annotated[tuple[Label, ...], Meta(max_length=GPU_MODELS_MAX)] = ()
@@ -57,6 +84,10 @@ class Offer(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     machine: MachineOffer | None = None
     """What it gives as a machine to who has it booked; left out, nothing is known of it."""
 
+    def __post_init__(self) -> None:
+        if self.model_facts and len(msgspec.json.encode((self.models, self.model_facts))) > TOLD_BYTES_MAX:
+            raise ValueError(f"models and model_facts together may have {TOLD_BYTES_MAX} bytes")
+
     @property
     def stored_machine(self) -> str | None:
         """What it gives as a machine, as a profile keeps it."""
@@ -67,6 +98,7 @@ class Offer(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         told = Capabilities(
             kinds=tuple(sorted(set(self.kinds))),
             models={kind: tuple(sorted(set(models))) for kind, models in sorted(self.models.items())},
+            model_facts={name: told.facts for name, told in sorted(self.model_facts.items())},
             device=self.device,
             gpu_models=tuple(sorted(set(self.gpu_models))),
             vram_mib=self.vram_mib,
@@ -78,8 +110,9 @@ class Offer(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         # Who has it booked is no part of what it offers; its GPUs are what it shows; its hours come with each poll.
         for passing in ("booking", "booker", "gpus", "run_seconds_max"):
             del offered[passing]
-        if offered["cuda"] is None:
-            del offered["cuda"]
+        for unknown in ("cuda", "model_facts"):
+            if not offered[unknown]:
+                del offered[unknown]
         return msgspec.json.encode(offered).decode()
 
 

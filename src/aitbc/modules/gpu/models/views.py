@@ -75,6 +75,7 @@ def miner_changed(
         status_reason=miner.status_reason,
         kinds=offer.kinds,
         models=offer.models,
+        model_facts={name: msgspec.to_builtins(facts) for name, facts in offer.model_facts.items()},
         programs=offer.programs,
         device=offer.device,
         gpu_models=offer.gpu_models,

@@ -17,10 +17,11 @@ from aitbc.kernel.primitives.money import InvalidAmount, parse, render
 from aitbc.kernel.primitives.pagination import Cursor, InvalidCursor, Limit, Page
 from aitbc.kernel.primitives.text import Name, Text
 from aitbc.modules.ai.api import BookingNotFound, BookingNotOpen
-from aitbc.modules.gpu.api import MachineOffer, MinerNotFound
+from aitbc.modules.gpu.api import BookingReceiptFile, MachineOffer, MinerNotFound
 from aitbc.modules.gpu.models.bookings import MILLISECOND, Booking
 from aitbc.modules.gpu.models.devices import Evidence
 from aitbc.modules.gpu.models.listing_views import ListedGpu, Unavailable
+from aitbc.modules.gpu.service.booking_receipts import BookingNotSettled, BookingReceipts
 from aitbc.modules.gpu.service.bookings import (
     BookGpu,
     BookingCostsMore,
@@ -361,6 +362,24 @@ class BookingController(Controller):
     ) -> BookingView:
         """Get one booking: until when, what it costs or came to, and whether its miner is there."""
         return booking_of(await bookings.get(who, booking))
+
+    @get(
+        "/{booking:str}/receipt",
+        operation_id="get_booking_receipt",
+        summary="Get the signed receipt of a booking",
+        opt={"permission": "jobs:read", "errors": (BookingNotFound, BookingNotSettled)},
+    )
+    async def receipt(
+        self,
+        booking_receipts: NamedDependency[BookingReceipts],
+        who: NamedDependency[Principal],
+        booking: FromPath[str],
+    ) -> BookingReceiptFile:
+        """Get the receipt of a booking that is over: its time, how long a machine ran, and its payment, signed.
+
+        `aitbc receipt verify` checks it without a server.
+        """
+        return await booking_receipts.of(who, booking)
 
     @post(
         "/{booking:str}/release",

@@ -26,6 +26,7 @@ from aitbc.modules.ai.events import AttemptEnded
 from aitbc.modules.gpu.api import GpuForRent, GpusWanted, Miner, MinerUse, PaidBooking, Presence, SlotUse, UseMiner
 from aitbc.modules.gpu.models.listing_views import for_rent
 from aitbc.modules.gpu.service.booking_payments import BookingPayments
+from aitbc.modules.gpu.service.booking_receipts import BookingReceipts
 from aitbc.modules.gpu.service.booking_reconciler import BookingReconciler
 from aitbc.modules.gpu.service.bookings import Bookings
 from aitbc.modules.gpu.service.earned import Earned
@@ -75,6 +76,7 @@ class GpuService:
         self.booking_payments = BookingPayments(db, trading, settings, platform.parameters)
         self.booking_reconciler = BookingReconciler(db, ai, self.booking_payments)
         self.bookings = Bookings(db, ai, self.listings, self.booking_payments)
+        self.booking_receipts = BookingReceipts(self.bookings, platform.node_key)
         self.machines = Machines(db, settings)
         self.machine_relay = MachineRelay(self.machines, settings, platform.draining)
         self.miner_uses = Uses(db, ai, self.booking_payments)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from aitbc.kernel.database.retry import retrying
@@ -20,6 +20,7 @@ from aitbc.modules.gpu.api import MinerInUse, MinerNotFound, MinerNotThere, Mine
 from aitbc.modules.gpu.events import BookingProlonged, BookingStarted
 from aitbc.modules.gpu.models.bookings import IS_OPEN, MILLISECOND, BookingRow, BookingState, count_time, paid_time
 from aitbc.modules.gpu.models.life import Status, takes_work
+from aitbc.modules.gpu.models.machines import MachineSessionRow, SessionState
 from aitbc.modules.gpu.models.tables import MinerRow
 from aitbc.modules.gpu.service.booked_work import stop_work
 from aitbc.modules.gpu.service.booking_payments import BookingPayments
@@ -123,14 +124,15 @@ class Uses:
 
     async def read(self, bookings: Sequence[str]) -> Sequence[MinerUse]:
         """Those of these uses that there are, in any order."""
+        lines = select(func.count()).select_from(MachineSessionRow).where(MachineSessionRow.booking == BookingRow.id)
         query = (
-            select(BookingRow, MinerRow)
+            select(BookingRow, MinerRow, lines.where(MachineSessionRow.state != SessionState.ENDED).scalar_subquery())
             .join(MinerRow, MinerRow.id == BookingRow.miner)
             .where(BookingRow.id.in_(bookings), BookingRow.gpu.is_(None))
         )
         at = now()
         async with self._db.reading() as session:
-            return [use_view(row, miner, at) for row, miner in await session.execute(query)]
+            return [use_view(row, miner, at, lines=count) for row, miner, count in await session.execute(query)]
 
     async def stop_unpaid(self) -> None:
         """Give back the leases of uses whose paid time is about to end: their jobs wait until it goes on."""
@@ -153,8 +155,8 @@ class Uses:
                 await self._ai.release(miner, lease.attempt, lease.token, "the paid time of its booking has ended")
 
 
-def use_view(row: BookingRow, miner: MinerRow, at: datetime) -> MinerUse:
-    """A use as other modules see it, counted up to now."""
+def use_view(row: BookingRow, miner: MinerRow, at: datetime, *, lines: int = 0) -> MinerUse:
+    """A use as other modules see it, counted up to now, with so many connections to its machine."""
     counted = _Counted(row)
     if row.ended_at is None:
         count_time(counted, working=_works(miner), seen_at=miner.seen_at, at=at)
@@ -166,8 +168,9 @@ def use_view(row: BookingRow, miner: MinerRow, at: datetime) -> MinerUse:
         account=row.account,
         is_open=row.ended_at is None,
         is_reachable=_works(miner),
-        busy=miner.slots_busy,
+        busy=miner.slots_busy + lines,
         used_ms=max(0, used // MILLISECOND),
+        machine_ms=min(row.machine_ms, max(0, used // MILLISECOND)),
         paid_ms=row.duration_ms,
         paid_until=row.ends_at,
         seen_at=miner.seen_at,

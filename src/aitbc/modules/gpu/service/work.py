@@ -24,12 +24,11 @@ from aitbc.modules.ai.api import (
     LeaseLost,
     Liveness,
     LogLine,
-    NotToldInParts,
+    ManyPartsKept,
     Outcome,
     Part,
     Parts,
     PartsKept,
-    PartsTooLarge,
     Result,
 )
 from aitbc.modules.gpu.api import SLOTS_MAX, MinerState
@@ -67,6 +66,13 @@ Reason = Annotated[
 ]
 
 
+Session = Annotated[
+    str,
+    Meta(min_length=8, max_length=40, pattern=r"^[0-9a-zA-Z_-]+\Z"),
+    Meta(extra_json_schema={"pattern": "^[0-9a-zA-Z_-]+$", "examples": ["8f14e45fceea167a"]}),
+]
+
+
 class TooManyPolls(TooMany):
     """Several polls of this miner are waiting already; wait for their answers."""
 
@@ -86,6 +92,13 @@ class AskForWork(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     models_free: Annotated[dict[Model, Annotated[int, Meta(ge=0, le=SLOTS_MAX)]], Meta(max_length=MODELS_MAX)] = {}
     """How many more jobs each of these models can take now; one that is not named takes as many as there are slots.
     For example `{"llama3.2:3b": 2}`."""
+    session: Session | None = None
+    """A word of the miner's own for this run of its program, which then polls one time after the other. A lease that it
+    was given before, that `leases` does not name and under which no work began, never arrived: it gets that very one
+    again, at once. For example `8f14e45fceea167a`."""
+    leases: Annotated[tuple[AttemptId, ...], Meta(max_length=LEASES_MAX)] = ()
+    """All leases that the program has at hand, by their attempts; heeded with `session` only. For example
+    `["att_01k0000000000000000000000a"]`."""
 
 
 class Work(Struct, frozen=True, kw_only=True):
@@ -316,6 +329,8 @@ class MinerWork:
             wait_seconds=wish.wait_seconds,
             newcomer=context.score.newcomer,
             reputation=context.score.value,
+            session=wish.session,
+            at_hand=wish.leases,
         )
         leases = await self._ai.claim(claim)
         if loop.time() - asked_at <= STALE_SECONDS:
@@ -407,16 +422,9 @@ class MinerWork:
 
     async def keep_all_parts(self, who: Principal, sent: TellAllParts) -> AllPartsKept:
         """Pass on pieces of many outputs at once. Raises `MinerNotFound`."""
-        return AllPartsKept(leases=tuple(await asyncio.gather(*(self._kept(who, lease) for lease in sent.leases))))
-
-    async def _kept(self, who: Principal, lease: LeaseParts) -> LeasePartsKept:
-        try:
-            kept = await self._ai.tell_parts(_parts(who, lease.attempt, lease, may_wait=True))
-        except LeaseLost as error:
-            return LeasePartsKept(attempt=lease.attempt, status="lost", kept=0, heard=0, refused=error.code)
-        except (NotToldInParts, PartsTooLarge) as error:
-            return LeasePartsKept(attempt=lease.attempt, status="live", kept=0, heard=0, refused=error.code)
-        return LeasePartsKept(attempt=lease.attempt, status=kept.status, kept=kept.kept, heard=kept.heard)
+        told = [_parts(who, lease.attempt, lease, may_wait=True) for lease in sent.leases]
+        all_kept = await self._ai.tell_all_parts(told)
+        return AllPartsKept(leases=tuple(map(_kept, told, all_kept)))
 
     async def log(self, who: Principal, attempt: str, sent: AddLines) -> Kept:
         """Keep log lines. Raises `MinerNotFound`, `LeaseLost`."""
@@ -427,6 +435,12 @@ class MinerWork:
 def _parts(who: Principal, attempt: str, sent: TellParts | LeaseParts, *, may_wait: bool = False) -> Parts:
     parts = tuple(Part(sequence=part.sequence, text=part.text) for part in sent.parts)
     return Parts(miner=miner_of_key(who), attempt=attempt, token=sent.token, parts=parts, may_wait=may_wait)
+
+
+def _kept(told: Parts, kept: ManyPartsKept) -> LeasePartsKept:
+    return LeasePartsKept(
+        attempt=told.attempt, status=kept.status, kept=kept.kept, heard=kept.heard, refused=kept.refused
+    )
 
 
 def _offered(context: PollContext, wish: AskForWork) -> Capabilities:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from litestar import Controller, post
-from litestar.params import JSONBody
+from litestar.params import FromPath, JSONBody
 from msgspec import Meta, Struct
 
 from aitbc.kernel.legacy.caller import Once, Who
@@ -18,7 +18,8 @@ from aitbc.modules.hermes.legacy.edges import (
     edge_coordinate,
     edge_deploy,
 )
-from aitbc.modules.hermes.models.decisions import Known, collaborate, hybrid, offload
+from aitbc.modules.hermes.legacy.votes import AgentVotes, question_of, vote_for, votes_on
+from aitbc.modules.hermes.models.decisions import Known, Split, Whole, collaborate, hybrid, offload
 from aitbc.modules.hermes.models.plans import most_units
 from aitbc.modules.hermes.models.routing import Wish
 from aitbc.modules.hermes.service import HermesService
@@ -46,7 +47,10 @@ class OffloadJob(Struct, frozen=True, kw_only=True):
 
 
 class Collaborate(Struct, frozen=True, kw_only=True):
-    """Which agents are to work together on what; `task_data` may hold `subtasks` and the `votes` that were cast."""
+    """Which agents are to work together on what; `task_data` may hold `subtasks`, and `votes` of agents of the caller's.
+
+    With `decision_id` in it, it is asked how the votes on an earlier question stand.
+    """
 
     task_data: Values = {}
     agent_ids: Annotated[list[str], Meta(max_length=100)] = []
@@ -123,7 +127,10 @@ class Orchestration(Controller):
 
     @post("/collaboration/coordinate", status_code=200, opt=WRITE)
     async def coordinate(self, hermes: Hermes, who: Who, data: JSONBody[Collaborate]) -> dict[str, Any]:
-        """Split a task over agents that exist; they agree where more than half of them voted so."""
+        """Split a task over agents that exist; they agree where more than half of them voted so.
+
+        An agent's vote is its owner's: in `votes` for agents of the caller's, else by `votes` below the decision.
+        """
         if len(set(data.agent_ids)) < 2:
             raise invalid("/agent_ids", "Expected at least two different agents")
         rows = [await hermes.agents.named(who, agent) for agent in data.agent_ids]
@@ -133,7 +140,9 @@ class Orchestration(Controller):
         votes = data.task_data.get("votes", {})
         if not isinstance(subtasks, list) or not isinstance(votes, dict):
             raise invalid("/task_data", "Expected a list of `subtasks`, and `votes` by agent")
-        cast = {str(agent): vote is True for agent, vote in votes.items()}
+        question = await question_of(hermes, who, data.task_data, rows)
+        await vote_for(hermes, who, question, {agent: votes[given] for agent, given in names.items() if given in votes})
+        cast = {names[agent]: yes for agent, yes in (await votes_on(hermes, question)).items() if agent in names}
         found = collaborate(list(names.values()), success, subtasks, cast)
         seconds = sum(reputation_of(row).seconds or 300.0 for row in rows)
         answer = {
@@ -146,17 +155,32 @@ class Orchestration(Controller):
             },
             "estimated_completion_time": seconds,
         }
-        kept = await hermes.records.keep(who, "decision", {"asked": data.task_data, "decided": answer})
-        return answer | {"decision_id": kept.id}
+        return answer | {"decision_id": question.id, "agents": sorted(names)}
+
+    @post("/collaboration/{decision:str}/votes", status_code=200, opt=WRITE)
+    async def vote(
+        self, hermes: Hermes, who: Who, decision: FromPath[str], data: JSONBody[AgentVotes]
+    ) -> dict[str, Any]:
+        """Vote for agents of the caller's on what they were asked to do together; the last vote of each counts."""
+        question = await hermes.records.one("decision", decision)
+        await vote_for(hermes, who, question, data.votes)
+        cast = await votes_on(hermes, question)
+        yes = sum(cast.values())
+        return {"decision_id": question.id, "votes": {"yes": yes, "no": len(cast) - yes}}
 
     @post("/execution/hybrid-optimize", status_code=200, opt=WRITE)
     async def optimize(self, hermes: Hermes, who: Who, data: JSONBody[OptimizeExecution]) -> dict[str, Any]:
         """Split work between here and the network; nothing is given out that is not there.
 
-        Where the request does not say what the network has, it has the agents and miners that are online."""
-        here = _amounts(data.execution_request, "local", {"cpu_cores": 8, "memory_gb": 16})
-        there = _amounts(data.execution_request, "network", await _capacity(hermes))
-        found = hybrid(data.optimization_strategy, here, there)
+        Where the request does not say what the network has, it has the agents and miners that are online. Work that it
+        names by `task_type` is split by what agents ask for it and took for it, as soon as both are known.
+        """
+        asked = data.execution_request
+        here = _amounts(asked, "local", {"cpu_cores": 8, "memory_gb": 16})
+        there = _amounts(asked, "network", await _capacity(hermes))
+        deadline = _number(asked, "deadline_seconds", 0, "execution_request") or None
+        sides, known = await _sides(hermes, asked)
+        found = hybrid(data.optimization_strategy, here, there, sides, deadline)
         answer = {
             "execution_mode": "aitbc_offload"
             if found.network_ratio > 0.8
@@ -170,9 +194,10 @@ class Orchestration(Controller):
             },
             "resource_allocation": {"local_resources": dict(found.local), "aitbc_resources": dict(found.network)},
             "performance_tuning": {},
-            "expected_improvement": None,
+            "expected_improvement": None if sides is None else _improvement(found, sides[0]),
+            "based_on": known,
         }
-        kept = await hermes.records.keep(who, "decision", {"asked": data.execution_request, "decided": answer})
+        kept = await hermes.records.keep(who, "decision", {"asked": asked, "decided": answer})
         return answer | {"decision_id": kept.id}
 
     @post("/edge/deploy", status_code=200, opt=WRITE_ONCE)
@@ -219,16 +244,37 @@ async def _known(hermes: HermesService, task: str) -> Known:
     )
 
 
+async def _sides(hermes: HermesService, asked: Mapping[str, Any]) -> tuple[tuple[Whole, Whole] | None, Values]:
+    """What the work takes and costs here and there, if agents ask a price for it and their times were measured."""
+    task = str(asked.get("task_type", ""))
+    known = await _known(hermes, task)
+    facts: Values = {"agents": known.capacity, "price": known.price, "measured_seconds": known.seconds}
+    if not task or known.price is None or known.seconds is None:
+        return None, facts | {"ratios": "fixed"}
+    batch = int(_number(asked, "batch_size", 32, "execution_request"))
+    alone = offload(task, str(asked.get("model_size", "medium")), batch, known=known, is_private=False)
+    here = Whole(seconds=alone.seconds, cost=alone.local_cost)
+    return (here, Whole(seconds=alone.network_seconds, cost=alone.network_cost)), facts | {"ratios": "computed"}
+
+
+def _improvement(found: Split, alone: Whole) -> Values:
+    """What splitting saves beside doing all of it here."""
+    assert found.seconds is not None and found.cost is not None, "both sides are known"
+    told = {"seconds": found.seconds, "cost": found.cost}
+    saves = {"seconds_saved": alone.seconds - found.seconds, "cost_saved": alone.cost - found.cost}
+    return {name: round(value, 8) for name, value in (told | saves).items()}
+
+
 async def _capacity(hermes: HermesService) -> dict[str, float]:
     agents = await hermes.agents.page(AgentFilter(limit=500))
     online = sum(one.is_online and bool(one.skills) for one in agents)
     return {"agents": online, "miners": (await hermes.gpu.presence()).online}
 
 
-def _number(values: Mapping[str, Any], name: str, default: float) -> float:
+def _number(values: Mapping[str, Any], name: str, default: float, where: str = "job_data") -> float:
     value = values.get(name, default)
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1e9:
-        raise invalid(f"/job_data/{name}", "Expected a number from 0 to a billion")
+        raise invalid(f"/{where}/{name}", "Expected a number from 0 to a billion")
     return value
 
 

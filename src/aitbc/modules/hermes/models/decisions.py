@@ -15,7 +15,7 @@ COMPLEXITY_ELSE = 0.5
 SIZES = {"small": -0.1, "medium": 0.0, "large": 0.2}
 GPU_FROM = 0.6
 RATIOS = {"performance": (0.3, 0.7), "cost": (0.1, 0.9), "balanced": (0.5, 0.5)}
-"""By what is wanted: the share that is done here, and the share of the network."""
+"""By what is wanted: the share that is done here, and the share of the network, where prices and times are unknown."""
 
 
 class Known(Struct, frozen=True, kw_only=True):
@@ -86,6 +86,14 @@ def offload(
     )
 
 
+class Whole(Struct, frozen=True, kw_only=True):
+    """What all of the work would take and cost on one side alone."""
+
+    seconds: float
+    cost: float
+    """In AITBC."""
+
+
 class Split(Struct, frozen=True, kw_only=True):
     """How work is split between here and the network."""
 
@@ -93,19 +101,49 @@ class Split(Struct, frozen=True, kw_only=True):
     network_ratio: float
     local: Mapping[str, float]
     network: Mapping[str, float]
+    seconds: float | None = None
+    """When it is done, both sides at work at once; none where the times are unknown."""
+    cost: float | None = None
 
 
-def hybrid(strategy: str, here: Mapping[str, float], there: Mapping[str, float]) -> Split:
-    """Split work by a strategy; what is used is never more than there is. Raises `KeyError` for an unknown one."""
-    mine, theirs = RATIOS[strategy]
-    if not any(there.values()):
-        mine, theirs = 1.0, 0.0
+def hybrid(
+    strategy: str,
+    here: Mapping[str, float],
+    there: Mapping[str, float],
+    sides: tuple[Whole, Whole] | None = None,
+    deadline_seconds: float | None = None,
+) -> Split:
+    """Split work by a strategy; what is used is never more than there is. Raises `KeyError` for an unknown one.
+
+    `sides` is what all of it would take here and there. Then `performance` has both done at one time, `cost` gives as
+    much to the cheaper side as the deadline allows, and `balanced` is in the middle of the two.
+    """
+    mine = RATIOS[strategy][0] if sides is None else _shared(strategy, *sides, deadline_seconds)
+    mine = round(mine if any(there.values()) else 1.0, 4)
+    theirs = round(1 - mine, 4)
+    local, network = sides or (None, None)
     return Split(
         local_ratio=mine,
         network_ratio=theirs,
         local={name: round(amount * mine, 4) for name, amount in here.items()},
         network={name: round(amount * theirs, 4) for name, amount in there.items()},
+        seconds=None if local is None or network is None else max(local.seconds * mine, network.seconds * theirs),
+        cost=None if local is None or network is None else local.cost * mine + network.cost * theirs,
     )
+
+
+def _shared(strategy: str, here: Whole, there: Whole, deadline: float | None) -> float:
+    """The share that is done here."""
+    together = here.seconds + there.seconds
+    quickest = there.seconds / together if together else 0.5
+    cheapest = 1.0 if here.cost <= there.cost else 0.0
+    if deadline is not None:
+        # No more than is done in time on the cheaper side; where both are too slow, as quick as can be.
+        cheaper = here if cheapest else there
+        part = min(1.0, deadline / cheaper.seconds) if cheaper.seconds else 1.0
+        wanted = part if cheapest else 1 - part
+        cheapest = max(wanted, quickest) if cheapest else min(wanted, quickest)
+    return {"performance": quickest, "cost": cheapest, "balanced": (quickest + cheapest) / 2}[strategy]
 
 
 class Collaboration(Struct, frozen=True, kw_only=True):

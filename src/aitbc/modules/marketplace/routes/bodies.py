@@ -162,7 +162,7 @@ class BookMarketOffer(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     starts_at: Moment | None = None
     """When it is to start, up to 30 days ahead; left out, now."""
     idle_after_seconds: Annotated[int, Meta(ge=60, le=2_592_000)] | None = None
-    """End it by itself after so long without a job at work, in seconds. For example `1800`."""
+    """End it by itself after so long without a job at work or a connection to its machine, in seconds. For example `1800`."""
     label: Name | None = None
     """What it is for, in your words. For example `evaluation`."""
 

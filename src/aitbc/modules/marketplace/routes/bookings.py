@@ -12,7 +12,7 @@ from aitbc.kernel.primitives import ids
 from aitbc.kernel.primitives.errors import AmountOverflow
 from aitbc.kernel.primitives.money import InvalidAmount, parse
 from aitbc.kernel.primitives.pagination import Cursor, InvalidCursor, Limit, Page
-from aitbc.modules.gpu.api import MinerInUse, MinerNotFound, MinerNotThere
+from aitbc.modules.gpu.api import BookingReceiptFile, MinerInUse, MinerNotFound, MinerNotThere
 from aitbc.modules.marketplace.api import MarketOfferNotFound
 from aitbc.modules.marketplace.models.booking_views import BookingStatement, MarketBooking, MarketBookingQuote
 from aitbc.modules.marketplace.routes.bodies import AnswerBookingPrice, BookMarketOffer, ProposeBookingPrice
@@ -25,6 +25,7 @@ from aitbc.modules.marketplace.service.bookings.bookings import (
     PriceNotProposed,
     TooManyMarketBookings,
 )
+from aitbc.modules.marketplace.service.bookings.receipts import MarketBookingNotOver, MarketReceipts
 from aitbc.modules.marketplace.service.bookings.rows import MarketBookingNotFound, MarketBookingOver
 from aitbc.modules.marketplace.service.commands import MarketOfferNotOpen
 from aitbc.modules.marketplace.service.terms import NotAdmitted
@@ -143,6 +144,21 @@ class MarketBookingController(Controller):
     ) -> BookingStatement:
         """Read what was used and paid, slice by slice, each with its transaction: both sides see the same."""
         return await market_bookings.statement(who, market_booking)
+
+    @get(
+        "/{market_booking:str}/receipt",
+        operation_id="get_market_booking_receipt",
+        summary="Get the signed receipt of a booking of an offer",
+        opt={"permission": "market:read", "errors": (MarketBookingNotFound, MarketBookingNotOver)},
+    )
+    async def receipt(
+        self, market_receipts: NamedDependency[MarketReceipts], who: Who, market_booking: FromPath[str]
+    ) -> BookingReceiptFile:
+        """Get the receipt of a booking that is over: its time, how long a machine ran, and each payment, signed.
+
+        `aitbc receipt verify` checks it without a server.
+        """
+        return await market_receipts.of(who, market_booking)
 
     @post(
         "/{market_booking:str}/end",

@@ -29,6 +29,7 @@ from aitbc.modules.marketplace.service.bonds.keeper import BondKeeper
 from aitbc.modules.marketplace.service.bookings.agreed import place_agreed
 from aitbc.modules.marketplace.service.bookings.bookings import MarketBookings
 from aitbc.modules.marketplace.service.bookings.keeper import BookingKeeper
+from aitbc.modules.marketplace.service.bookings.receipts import MarketReceipts
 from aitbc.modules.marketplace.service.bookings.slices import Slices
 from aitbc.modules.marketplace.service.disputes.disputes import MarketDisputes
 from aitbc.modules.marketplace.service.disputes.keeper import DisputeKeeper
@@ -63,6 +64,7 @@ class MarketplaceService:
         slices = Slices(db, trading)
         self.booking_keeper = BookingKeeper(db, gpu, trading, slices)
         self.market_bookings = MarketBookings(db, trading, slices, self.booking_keeper)
+        self.market_receipts = MarketReceipts(db, gpu, slices, platform.node_key)
         self.market_terms = Terms(db)
         self.bid_keeper = BidKeeper(db, trading, self.booking_keeper)
         self.limit_bids = MarketBids(db, trading, self.bid_keeper)

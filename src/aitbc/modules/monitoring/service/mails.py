@@ -67,13 +67,13 @@ class Mails:
         if self._settings.smtp_host is None:
             return
         for mail in await self._take():
-            error = await asyncio.to_thread(self._send, mail)
+            left, error = await asyncio.to_thread(self._send, mail)
             async with self._db.unit_of_work() as uow:
                 row = await uow.session.get(MailRow, mail.id, with_for_update=True)
                 if row is None or row.attempts != mail.attempts:
                     continue
-                row.last_error = error
-                if error is None:
+                row.last_error, row.recipients = error, left or row.recipients
+                if not left:
                     row.sent_at = now()
                 elif row.attempts >= ATTEMPTS_MAX:
                     row.dead_at = now()
@@ -90,14 +90,15 @@ class Mails:
                 row.due_at = now() + timedelta(seconds=CONNECT_SECONDS) + BACKOFF * 2 ** (row.attempts - 1)
             return rows
 
-    def _send(self, mail: MailRow) -> str | None:
-        """Send one mail; returns why it was not taken."""
+    def _send(self, mail: MailRow) -> tuple[list[str], str | None]:
+        """Send one mail; returns for whom it was not taken, and why: the server may take it for some of them only."""
         try:
             with self._connected() as server:
-                server.send_message(self._message(mail))
+                refused = server.send_message(self._message(mail), to_addrs=mail.recipients)
         except (smtplib.SMTPException, OSError) as error:
-            return f"{type(error).__name__}: {error}"[:500]
-        return None
+            return list(mail.recipients), f"{type(error).__name__}: {error}"[:500]
+        told = "; ".join(f"{name}: {code} {text.decode(errors='replace')}" for name, (code, text) in refused.items())
+        return list(refused), told[:500] or None
 
     def _connected(self) -> smtplib.SMTP:
         settings = self._settings

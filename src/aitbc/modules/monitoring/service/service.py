@@ -12,6 +12,7 @@ from aitbc.modules.gpu.api import GpuApi, Presence
 from aitbc.modules.monitoring.api import Alert, Monitor, MonitorPoint, Overview, StatusSummary, Usage
 from aitbc.modules.monitoring.models.forecast import Forecast, forecast
 from aitbc.modules.monitoring.service.alert_rules import AlertRules
+from aitbc.modules.monitoring.service.class_purchases import ClassPurchases
 from aitbc.modules.monitoring.service.dashboard import Dashboard
 from aitbc.modules.monitoring.service.declared import Declared
 from aitbc.modules.monitoring.service.evaluation import Evaluation
@@ -24,6 +25,7 @@ from aitbc.modules.monitoring.service.objectives import Objectives, work_figure
 from aitbc.modules.monitoring.service.probes import Probes
 from aitbc.modules.monitoring.service.recording import Recorder
 from aitbc.modules.monitoring.service.retention import Retention
+from aitbc.modules.monitoring.service.service_classes import ServiceClasses
 from aitbc.modules.monitoring.service.settings import MonitoringSettings
 from aitbc.modules.monitoring.service.upkeep import UpkeepRuns
 from aitbc.modules.monitoring.service.usage import UsageReports
@@ -68,6 +70,8 @@ class MonitoringService:
         self.evaluation = Evaluation(db, self.mails)
         self.objectives = Objectives(db)
         self.usage_reports = UsageReports(db, trading, ai)
+        self.service_classes = ServiceClasses(db)
+        self.class_purchases = ClassPurchases(db, trading, ai, platform.identity)
         self.upkeep_runs = UpkeepRuns(db, self.probes)
         self.host = Host(platform.state_dir)
         self.dashboard = Dashboard(self.monitor_registry, self.alert_rules)
@@ -153,6 +157,10 @@ class MonitoringService:
     async def collect_usage(self) -> None:
         """Add what was paid since the last time."""
         await self.usage_reports.collect()
+
+    async def judge_classes(self) -> None:
+        """Judge the periods of service classes that are over, and credit what was missed."""
+        await self.class_purchases.run_due()
 
     async def purge(self) -> None:
         """Delete what is older than its retention."""

@@ -15,12 +15,21 @@ from aitbc.kernel.database.totals import total
 from aitbc.kernel.database.unit_of_work import Database, UnitOfWork
 from aitbc.kernel.hooks.extensions import Extensions
 from aitbc.kernel.identity.principal import Principal
+from aitbc.kernel.parameters import Parameter, Parameters
 from aitbc.kernel.primitives import money
 from aitbc.kernel.primitives.clock import now
 from aitbc.modules.plugins.api import PluginNotFound
 from aitbc.modules.plugins.models.tables import FetchRow, FigureRow, PluginRow
 
-FETCHES_KEPT = timedelta(days=2)
+FETCHES = "plugins.downloads_kept_days"
+FETCHES_PARAMETER = Parameter(
+    name=FETCHES,
+    text="How long it is kept, as keyed digests, that an account fetched a version; its figures by day stay.",
+    unit="days",
+    least=2,
+    most=90,
+    default=2,
+)
 
 
 class PluginDay(Struct, frozen=True, kw_only=True):
@@ -72,8 +81,9 @@ class RegistryTotals(Struct, frozen=True, kw_only=True):
 class Figures:
     """Counts."""
 
-    def __init__(self, db: Database, extensions: Extensions, secret: bytes) -> None:
+    def __init__(self, db: Database, extensions: Extensions, secret: bytes, parameters: Parameters) -> None:
         self._db = db
+        self._parameters = parameters
         self._extensions = extensions
         self._secret = secret
 
@@ -129,8 +139,9 @@ class Figures:
 
     async def purge(self) -> None:
         """Forget who fetched what, as far as that was known."""
+        kept = timedelta(days=self._parameters.of(FETCHES))
         async with self._db.unit_of_work() as uow:
-            await uow.session.execute(delete(FetchRow).where(FetchRow.day < (now() - FETCHES_KEPT).date()))
+            await uow.session.execute(delete(FetchRow).where(FetchRow.day < (now() - kept).date()))
 
 
 async def count(uow: UnitOfWork, plugin: str, version: str, name: str, amount: int = 1) -> None:

@@ -35,7 +35,7 @@ class PluginsService:
         assert platform.extensions is not None, "plugins are installed where something follows them"
         self.db = db
         self.plugin_namespaces = Namespaces(db)
-        self.plugin_figures = Figures(db, platform.extensions, platform.secret)
+        self.plugin_figures = Figures(db, platform.extensions, platform.secret, platform.parameters)
         self.plugin_releases = Releases(db, platform.extensions)
         self.pipeline = Pipeline(db, platform.hooks)
         self.plugin_catalogue = Catalogue(db, self.plugin_figures)

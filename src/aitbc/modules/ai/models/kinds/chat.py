@@ -27,6 +27,8 @@ __all__ = ["MESSAGES_MAX", "PROMPT_BYTES_MAX", "SEED_MAX", "TOKENS_MAX", "Chat",
 
 BYTES_PER_TOKEN_MAX = 16
 """What one token of an answer may count at most: it bounds the price before the answer is known."""
+CONTEXT_MIN = 1024
+"""Every model takes so many tokens."""
 PICTURE_UNITS_MIN = 1024
 PIXELS_PER_UNIT = 196
 """Models cut a picture into squares of 28 pixels; each is a token and counts as four bytes of text."""
@@ -101,7 +103,14 @@ class Chat(Kind):
         choices = given.n or 1
         answer = BYTES_PER_TOKEN_MAX * given.max_tokens * choices
         expects = {"answer": answer, "max_tokens": given.max_tokens * choices, "prompt": prompt, "choices": choices}
-        return Measure(units=prompt, units_max=prompt + answer, model=given.model, expects=expects)
+        return Measure(
+            units=prompt,
+            units_max=prompt + answer,
+            model=given.model,
+            context=_context_of(text),
+            pictures=any(_shows(message) for message in given.messages),
+            expects=expects,
+        )
 
     def meter(self, output: ChatOutput, *, input_units: int, expects: Mapping[str, int], seconds: float) -> int:
         """Prompt and answers."""
@@ -179,6 +188,17 @@ def _picture_units(at: str, part: ImagePart) -> int:
     except (binascii.Error, ValueError):
         raise _refused(at, f"This is no base64 of a {_DATA_URLS[head]} file.") from None
     return max(PICTURE_UNITS_MIN, width * height // PIXELS_PER_UNIT)
+
+
+def _shows(message: Message) -> bool:
+    return isinstance(message.content, list) and any(isinstance(part, ImagePart) for part in message.content)
+
+
+def _context_of(units: int) -> int:
+    """The least context that so much text can need: in powers of two, as each is a lane of its own, and none for what
+    every model takes."""
+    tokens = units // BYTES_PER_TOKEN_MAX
+    return 0 if tokens < CONTEXT_MIN else 1 << (tokens.bit_length() - 1)
 
 
 def _json_bytes(value: Any) -> int:

@@ -60,6 +60,10 @@ class Measure(Struct, frozen=True, kw_only=True):
     """The most that input and output together can be metered at."""
     model: str | None = None
     program: str | None = None
+    context: int = 0
+    """How many tokens the model must take at least."""
+    pictures: bool = False
+    """Whether the model must take pictures."""
     expects: dict[str, int] = {}
     """Numbers that the output is held against."""
 

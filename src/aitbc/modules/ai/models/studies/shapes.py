@@ -92,8 +92,9 @@ class StudyPruner(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """When a trial is stopped before its end, by the values that its job reports in its log."""
 
     type: Literal["none", "median", "halving", "hyperband"] = "none"
-    """`median`: where it is worse than half of the others at that step. `halving` and `hyperband`: of those that came
-    to a step, the worse are stopped. For example `median`."""
+    """`median`: where it is worse than half of the others at that step. `halving`: of those that came to a step the
+    best quarter goes on, at four times the step again. `hyperband`: the best third, and some begin later with it.
+    For example `median`."""
     startup_trials: Annotated[int, Meta(ge=0, le=TRIALS_MAX)] = 5
     """So many trials end first, for `median`. For example `5`."""
     warmup_steps: Annotated[int, Meta(ge=0, le=100_000)] = 0

@@ -63,7 +63,7 @@ def wrong_param(param: StudyParam) -> str | None:
         return "A number has low and high, and no choices."
     if not (math.isfinite(param.low) and math.isfinite(param.high) and param.low <= param.high):
         return "low is at most high."
-    if param.log and (param.low <= 0 or param.step not in (None, 1)):
+    if param.log and (param.low <= 0 or param.step not in ((None, 1) if param.type == "int" else (None,))):
         return "A number that is drawn by its logarithm is above zero, and has no step."
     if param.step is not None and not (param.step > 0 and math.isfinite(param.step)):
         return "step is above zero."

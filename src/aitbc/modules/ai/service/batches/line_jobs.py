@@ -13,24 +13,20 @@ from aitbc.kernel.database.idempotency import IdempotencyKey
 from aitbc.kernel.database.retry import retrying
 from aitbc.kernel.database.unit_of_work import Database
 from aitbc.kernel.identity.principal import Principal
-from aitbc.kernel.primitives import money
 from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.errors import AppError, TooMany
-from aitbc.modules.ai.api import Clocks
 from aitbc.modules.ai.models.batch_tables import BatchLineRow, BatchRow
 from aitbc.modules.ai.models.life import State
-from aitbc.modules.ai.models.submit_job import SubmitJob
 from aitbc.modules.ai.models.tables import JobRow
 from aitbc.modules.ai.service.artifacts import Artifacts
 from aitbc.modules.ai.service.batches.formats import FORMATS
 from aitbc.modules.ai.service.batches.intake import decode_line
+from aitbc.modules.ai.service.batches.line_submissions import LineSubmissions
 from aitbc.modules.ai.service.stops import Stops
-from aitbc.modules.ai.service.submissions import Submissions
 from aitbc.modules.trading.api import InsufficientFunds
 
 AT_ONCE = 16
 """How many lines of a batch are submitted at the same time."""
-RUN_SECONDS = 900
 SHORT = timedelta(seconds=60)
 """How long a line that cannot be paid waits for money, once no other line of its batch holds any."""
 
@@ -50,7 +46,7 @@ class Submitted(Struct, frozen=True):
 class LineJobs:
     """Submits lines, and cancels those that wait for a miner."""
 
-    def __init__(self, db: Database, artifacts: Artifacts, submissions: Submissions, stops: Stops) -> None:
+    def __init__(self, db: Database, artifacts: Artifacts, submissions: LineSubmissions, stops: Stops) -> None:
         self._db = db
         self._artifacts = artifacts
         self._submissions = submissions
@@ -102,15 +98,7 @@ class LineJobs:
             if earlier is not None:
                 return Submitted(line, earlier.id)
             work = FORMATS[batch.endpoint].read(bytes(decode_line(content).body))
-            seconds = int((batch.expires_at - now()).total_seconds())
-            command = SubmitJob(
-                kind=work.kind,
-                input=work.input,
-                max_price=money.render(money.LARGEST),
-                priority=0,
-                clocks=Clocks(queue_seconds=max(seconds, 1), run_seconds=RUN_SECONDS),
-            )
-            job = await self._submissions.submit_off_peak(who, command, once)
+            job = await self._submissions.submit(who, work, once, until=batch.expires_at)
         except InsufficientFunds as error:
             return Submitted(line, refusal=error, is_short=True)
         except AppError as error:

@@ -16,7 +16,7 @@ from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.errors import AppError
 from aitbc.modules.ai.api import CanaryResult, Clocks
 from aitbc.modules.ai.models.asks import NO_ASKS
-from aitbc.modules.ai.models.canaries import KINDS, RETRY, Finding, input_of, judge
+from aitbc.modules.ai.models.canaries import KINDS, RETRY, Finding, Known, canary_of, judge
 from aitbc.modules.ai.models.fleet import ONLINE, FleetMiner
 from aitbc.modules.ai.models.life import TERMINAL
 from aitbc.modules.ai.models.submit_job import RetryPolicy, SubmitJob
@@ -27,7 +27,7 @@ from aitbc.modules.ai.service.submissions import Submissions
 
 PER_ROUND = 20
 """So many are sent at once at most."""
-CLOCKS = Clocks(queue_seconds=60, run_seconds=120)
+CLOCKS = Clocks(queue_seconds=60, run_seconds=60)
 DAY = timedelta(days=1)
 
 log = structlog.get_logger("aitbc.ai")
@@ -41,6 +41,7 @@ class Canaries:
         self._fleet_view = fleet_view
         self._submissions = submissions
         self._settings = settings
+        self._known = Known(commands=settings.canary_commands, containers=settings.canary_containers)
 
     async def of(self, miner: str) -> tuple[CanaryResult, ...]:
         """How the last canary of each kind went on a miner."""
@@ -83,7 +84,7 @@ class Canaries:
             newest = select(AttemptRow.reason, AttemptRow.running_at).where(AttemptRow.job == row.job)
             last = (await uow.session.execute(newest.order_by(AttemptRow.token.desc()).limit(1))).one_or_none()
             attempt = (job.reason, False) if last is None else (last.reason, last.running_at is not None)
-            finding = judge(kind, job.state, job.fault, job.output, attempt)
+            finding = judge(kind, job.state, job.fault, job.output, attempt, row.expects)
             if finding.is_void:
                 _conclude(row, "unsent", Finding(None, f"The job ended as {job.state}: {job.reason}."), RETRY)
             elif finding.step is None:
@@ -121,7 +122,7 @@ class Canaries:
             for miner in await self._fleet_view.miners()
             if miner.status == ONLINE and miner.booking is None and miner.id not in busy
             for kind in KINDS
-            if kind in miner.kinds and (miner.id, kind) not in later and (kind != "chat" or miner.models.get(kind))
+            if kind in miner.kinds and (miner.id, kind) not in later and canary_of(kind, miner, "", self._known)
         ]
         return found[: max(0, min(left, PER_ROUND))]
 
@@ -132,7 +133,7 @@ class Canaries:
         async with self._db.unit_of_work() as uow:
             row = await uow.session.get(CanaryRow, (miner, kind), with_for_update=True)
             if row is None:
-                row = CanaryRow(miner=miner, kind=kind, number=0, state="unsent", unproven=False)
+                row = CanaryRow(miner=miner, kind=kind, number=0, state="unsent", unproven=False, expects="")
                 uow.add(row)
             elif row.state == "waiting":
                 return None
@@ -144,15 +145,18 @@ class Canaries:
     async def _send(self, miner: FleetMiner, row: CanaryRow) -> None:
         """Submit the job of a canary, as any payer would, for this miner alone."""
         account = self._settings.canary_account
-        models = miner.models.get(row.kind, ())
+        name = f"canary:{row.miner}:{row.kind}:{row.number}"
+        canary = canary_of(row.kind, miner, name, self._known)
+        if canary is None:
+            await self._note(row, None, "Its miner has nothing of this kind any more that can be asked.")
+            return
         command = SubmitJob(
             kind=row.kind,
-            input=input_of(row.kind, models[0] if models else None),
+            input=canary.input,
             max_price=self._settings.canary_max_price,
             clocks=CLOCKS,
             retry=RetryPolicy(attempts_max=1),
         )
-        name = f"canary:{row.miner}:{row.kind}:{row.number}"
         once = IdempotencyKey(account, name, hashlib.sha256(name.encode()).digest())
         who = Principal(account, "canary", "live", frozenset())
         try:
@@ -161,18 +165,19 @@ class Canaries:
             log.warning("canary_not_sent", miner=row.miner, kind=row.kind, reason=refusal.message)
             await self._note(row, None, refusal.message)
         else:
-            await self._note(row, job.id, "")
+            await self._note(row, job.id, canary.expects)
 
     @retrying
-    async def _note(self, sent: CanaryRow, job: str | None, message: str) -> None:
+    async def _note(self, sent: CanaryRow, job: str | None, told: str) -> None:
+        """Note the job that was sent with what its answer must be told as, or why none was."""
         async with self._db.unit_of_work() as uow:
             row = await uow.session.get_one(CanaryRow, (sent.miner, sent.kind), with_for_update=True)
             if (row.state, row.number, row.job) != ("waiting", sent.number, None):
                 return
             if job is None:
-                _conclude(row, "unsent", Finding("submitted", message[:500]), RETRY)
+                _conclude(row, "unsent", Finding("submitted", told[:500]), RETRY)
             else:
-                row.job = job
+                row.job, row.expects = job, told
 
 
 def _conclude(row: CanaryRow, state: str, finding: Finding, again: timedelta) -> None:

@@ -27,6 +27,7 @@ from aitbc.modules.ai.models.studies.values import (
     value_of,
 )
 from aitbc.modules.ai.models.tables import JobRow, LogRow
+from aitbc.modules.ai.service.graphs.node_jobs import ANSWERS_KNOWN_FOR
 from aitbc.modules.ai.service.stops import Stops
 from aitbc.modules.ai.service.studies.rows import Seen, read_study, spec_of
 from aitbc.modules.ai.service.studies.sampling import advise
@@ -202,6 +203,8 @@ class StudyDriver:
         return done
 
     async def _submit(self, row: StudyRow, who: Principal, trial: TrialRow) -> bool:
+        if now() - trial.started_at > ANSWERS_KNOWN_FOR:  # the same key might begin a second job
+            return await self._note(trial, None, "Whether its job was submitted is not known any more.")
         spec = spec_of(row)
         command = command_of(spec, filled(spec, msgspec.json.decode(trial.params)))
         key = f"study:{row.id}:{trial.number}"

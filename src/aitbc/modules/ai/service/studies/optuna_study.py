@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any
 
 import optuna
@@ -12,9 +13,11 @@ from optuna.distributions import (
     IntDistribution,
 )
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
-from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner, SuccessiveHalvingPruner
-from optuna.samplers import BaseSampler, QMCSampler, RandomSampler, TPESampler
+from optuna.pruners import MedianPruner
+from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 
+from aitbc.modules.ai.models.studies.halving import HALVING_FACTOR, HYPERBAND_FACTOR, Ladder, behind
+from aitbc.modules.ai.models.studies.quasi_random import quasi_random
 from aitbc.modules.ai.models.studies.shapes import CreateStudy, StudyParam, TrialState
 from aitbc.modules.ai.models.studies.values import Trial
 
@@ -23,13 +26,30 @@ def advice(
     spec: CreateStudy, trials: Sequence[Trial], wanted: int, looked_at: Sequence[int]
 ) -> tuple[list[dict[str, Any]], list[int]]:
     """The parameters of `wanted` further trials, and which of those looked at are to be stopped."""
+    worse = _worse(spec, trials, looked_at)
+    if spec.sampler == "qmc":
+        return [quasi_random(spec.params, len(trials) + index, spec.seed) for index in range(wanted)], worse
     study = _study(spec, trials)
-    worse = []
-    if looked_at and spec.pruner.type != "none":
+    return [dict(study.ask(_distributions(spec)).params) for _ in range(wanted)], worse
+
+
+def _worse(spec: CreateStudy, trials: Sequence[Trial], looked_at: Sequence[int]) -> list[int]:
+    """Which of these trials are to be stopped.
+
+    Optuna's own pruners by halving keep what they compare with in the study's storage, so in one that is made anew they
+    stop nobody (findings/optuna-forgets-rungs-of-added-trials.sh).
+    """
+    if not looked_at or spec.pruner.type == "none":
+        return []
+    if spec.pruner.type == "median":
+        study = _study(spec, trials)
+        pruner = MedianPruner(n_startup_trials=spec.pruner.startup_trials, n_warmup_steps=spec.pruner.warmup_steps)
         frozen = study.get_trials(deepcopy=False)
-        worse = [number for number in looked_at if study.pruner.prune(study, frozen[number])]
-    asked = [study.ask(_distributions(spec)).params for _ in range(wanted)]
-    return [dict(params) for params in asked], worse
+        return [number for number in looked_at if pruner.prune(study, frozen[number])]
+    is_hyperband = spec.pruner.type == "hyperband"
+    factor = HYPERBAND_FACTOR if is_hyperband else HALVING_FACTOR
+    is_most_best = spec.objective.direction == "maximize"
+    return behind(trials, looked_at, Ladder(factor=factor, has_brackets=is_hyperband, is_most_best=is_most_best))
 
 
 def importance(spec: CreateStudy, trials: Sequence[Trial]) -> dict[str, float] | None:
@@ -43,9 +63,7 @@ def importance(spec: CreateStudy, trials: Sequence[Trial]) -> dict[str, float] |
 
 def _study(spec: CreateStudy, trials: Sequence[Trial]) -> optuna.Study:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    study = optuna.create_study(
-        direction=spec.objective.direction, sampler=_sampler(spec, len(trials)), pruner=_pruner(spec)
-    )
+    study = optuna.create_study(direction=spec.objective.direction, sampler=_sampler(spec, len(trials)))
     states = optuna.trial.TrialState
     known = {
         TrialState.COMPLETE.value: states.COMPLETE,
@@ -72,23 +90,10 @@ def _study(spec: CreateStudy, trials: Sequence[Trial]) -> optuna.Study:
 def _sampler(spec: CreateStudy, made: int) -> BaseSampler:
     seed = (spec.seed * 1_000_003 + made) % 2**32
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that constant_liar and QMCSampler are experimental
+        warnings.simplefilter("ignore")  # that constant_liar is experimental
         if spec.sampler == "random":
             return RandomSampler(seed=seed)
-        if spec.sampler == "qmc":
-            return QMCSampler(seed=spec.seed, scramble=True)
         return TPESampler(seed=seed, constant_liar=True)
-
-
-def _pruner(spec: CreateStudy) -> BasePruner:
-    match spec.pruner.type:
-        case "median":
-            return MedianPruner(n_startup_trials=spec.pruner.startup_trials, n_warmup_steps=spec.pruner.warmup_steps)
-        case "halving":
-            return SuccessiveHalvingPruner()
-        case "hyperband":
-            return HyperbandPruner()
-    return NopPruner()
 
 
 def _distributions(spec: CreateStudy) -> dict[str, BaseDistribution]:
@@ -99,6 +104,13 @@ def _distribution(param: StudyParam) -> BaseDistribution:
     if param.type == "choice":
         return CategoricalDistribution(param.choices)
     assert param.low is not None and param.high is not None, "checked when the study was created"
+    high = param.high if param.step is None else _last_on_grid(param.low, param.high, param.step)
     if param.type == "int":
-        return IntDistribution(int(param.low), int(param.high), log=param.log, step=int(param.step or 1))
-    return FloatDistribution(param.low, param.high, log=param.log, step=param.step)
+        return IntDistribution(int(param.low), int(high), log=param.log, step=int(param.step or 1))
+    return FloatDistribution(param.low, high, log=param.log, step=param.step)
+
+
+def _last_on_grid(low: float, high: float, step: float) -> float:
+    """The last number up to `high` that is whole steps from the least: optuna warns where that is not `high`."""
+    exact = [Decimal(str(number)) for number in (low, high, step)]
+    return float(exact[0] + (exact[1] - exact[0]) // exact[2] * exact[2])
