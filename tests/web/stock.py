@@ -15,6 +15,8 @@ from tests.kernel.hooks.plugins import manifest, module
 from tests.modules.plugins.make import package, word
 
 SECONDS = 60.0
+PAIR = "GOLD-AITBC"
+NEVER_MET = {"filter": "region = nowhere", "duration_seconds": 3600, "price_hour": "0.01", "label": "a test"}
 RULES = {"AITBC_GOVERNANCE__DELAY_SECONDS": "{general = 1, parameters = 1}", "AITBC_MONITORING__STATUS_PAGE": "true"}
 """Settings with which voting starts at once, and everybody sees the status."""
 PROGRAM = {"kind": "command", "max_price": "0.04"}
@@ -39,6 +41,10 @@ class Stock:
     """Offers of the owner's: of work, and of a GPU."""
     booking: str
     """A booking of that GPU, tomorrow."""
+    bid: str
+    """A bid of the buyer's that rests."""
+    order: str
+    """An order of the buyer's at the exchange that rests; another one bought some gold of the owner's."""
     request: str
     trade_offer: str
     match: str
@@ -67,6 +73,7 @@ class Stock:
         ids = {name: getattr(self, "trade_offer" if name == "offer" else name) for name in trades}
         return (
             *(f"/market/offers/{self.work}", f"/market/offers/{self.device}", f"/market/bookings/{self.booking}"),
+            *(f"/market/book/{self.bid}", f"/market/exchange/pairs/{PAIR}", f"/market/exchange/orders/{self.order}"),
             *(f"/trades/{plural.get(name, name + 's')}/{found}" for name, found in ids.items()),
             *(f"/agents/{self.agent}", f"/agents/{self.agent}/skills/work", f"/agents/runs/{self.run}"),
             *(f"/graphs/{self.graph}", f"/studies/{self.study}"),
@@ -85,6 +92,8 @@ async def stocked(place: Place, buyer: Caller, owner: Caller) -> Stock:
         work=work,
         device=device,
         booking=booking,
+        bid=_id(await buyer.post("/api/v1/marketplace/bids", NEVER_MET)),
+        order=await _exchange(place, buyer, owner),
         **await _trades(buyer, owner),
         agent=agent,
         run=run,
@@ -110,6 +119,25 @@ async def _market(buyer: Caller, owner: Caller, miner: HandMiner) -> tuple[str, 
     tomorrow = (now() + timedelta(days=1)).isoformat()
     booking = _id(await buyer.post(f"{path}/bookings", ahead | {"starts_at": tomorrow}))
     return offers[0], offers[1], booking
+
+
+async def _exchange(place: Place, buyer: Caller, seller: Caller) -> str:
+    """Gold for AITBC: the seller asks 2 for each of ten, the buyer has one of them, and would have another for 1."""
+    trading, admin = "/api/v1/trading", await place.admin()
+    for path, body in (
+        ("assets", {"code": "GOLD", "name": "Gold"}),
+        ("exchange/pairs", {"base": "GOLD"}),
+        ("deposits", {"account": seller.principal.account, "amount": "100", "asset": "GOLD", "reason": "stock"}),
+    ):
+        made = await admin.post(f"{trading}/{path}", body)
+        assert made.status_code in (200, 201), made.text
+    placed = [
+        _id(
+            await who.post(f"{trading}/exchange/orders", {"pair": PAIR, "side": side, "quantity": much, "price": price})
+        )
+        for who, side, much, price in ((seller, "sell", "10", "2"), (buyer, "buy", "1", "2"), (buyer, "buy", "1", "1"))
+    ]
+    return placed[-1]
 
 
 async def _trades(buyer: Caller, seller: Caller) -> dict[str, str]:

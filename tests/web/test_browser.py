@@ -18,13 +18,14 @@ from tests.journeys.hand_miner import HandMiner
 from tests.journeys.shapes import TestInstallation, installed
 from tests.scale import FULL, only_in_full, scaled
 from tests.web.looks import look, prepare, sign_in
-from tests.web.stock import RULES, Stock, stocked
+from tests.web.stock import PAIR, RULES, Stock, stocked
 
 BROWSER_SECONDS = 1500.0
 LOOKS = scaled([(360, True), (1280, False)], [(360, True), (360, False), (1280, True), (1280, False), (3840, False)])
 PAGES: tuple[str, ...] = ("/", "/jobs", "/jobs/new", "/miners", "/miners/enrol", "/explorer", "/explorer/transactions")
 PAGES += ("/explorer/receipts", "/explorer/verify", "/explorer/blocks/1", "/account", "/account/statement")
 PAGES += ("/account/keys", "/account/sessions", "/account/webhooks", "/market", "/market/own", "/market/bookings")
+PAGES += ("/market/book", "/market/exchange", "/market/exchange/orders")
 PAGES += ("/trades", "/trades/offers", "/trades/matches", "/trades/new-request", "/trades/new-offer", "/agents")
 PAGES += ("/agents/edges", "/agents/deployments")
 PAGES += ("/agents/runs", "/plugins", "/plugins/own", "/proposals", "/proposals/new", "/proposals/parameters")
@@ -199,6 +200,24 @@ async def test_a_job_is_submitted_and_canceled_by_keyboard_alone(scene: Scene) -
     await tab_to(scene, "form[action$='/cancel'] button")
     await press(scene, "Enter", text="\r")
     await scene.tab.until("document.querySelector('h1')?.textContent.includes('canceled')")
+
+
+async def test_gold_is_bought_by_keyboard_and_the_open_book_follows(scene: Scene) -> None:
+    await scene.as_(scene.buyer)
+    pair = f"{scene.url}/market/exchange/pairs/{PAIR}"
+    await scene.tab.go(pair)
+    for field, text in (("#f-quantity", "2"), ("#f-price", "2")):
+        await tab_to(scene, field)
+        await scene.tab.call("Input.insertText", text=text)
+    await press(scene, "Enter", text="\r")
+    await scene.tab.until("location.pathname.startsWith('/market/exchange/orders/ordr_')")
+    await scene.tab.until("document.querySelector('h1')?.textContent.includes('filled')")
+    await scene.tab.go(pair)
+    owned = float(await scene.tab.evaluate("document.querySelector('#asset-GOLD td.num')?.textContent"))
+    assert 2.9 < owned < 3  # one before, two now, less the fees
+    wish = {"pair": PAIR, "side": "sell", "quantity": "1", "price": "7.25"}
+    assert (await scene.owner.post("/api/v1/trading/exchange/orders", wish)).status_code == 201
+    await scene.tab.until("document.getElementById('asks')?.textContent.includes('7.25')")
 
 
 async def test_an_answer_is_shown_as_it_is_written_also_after_a_reload(scene: Scene) -> None:

@@ -3,13 +3,15 @@
 import asyncio
 import json
 import re
+from datetime import timedelta
 from typing import Any
 
 import httpx
 
+from aitbc.kernel.primitives.clock import now
 from tests.journeys.hand_miner import HandMiner
 from tests.web.conftest import Market, Person
-from tests.web.stock import GRAPH, STUDY
+from tests.web.stock import GRAPH, PAIR, STUDY
 
 
 def id_in(answer: httpx.Response, base: str) -> str:
@@ -90,6 +92,55 @@ async def test_an_offer_is_quoted_booked_once_and_given_back(market: Market) -> 
     assert id_in(await market.buyer.send(f"/market/bookings/{booking}/end"), "/market/bookings") == booking
     assert (await api(market.buyer, f"marketplace/bookings/{booking}"))["state"] in ("ending", "ended")
     assert (await market.buyer.send(f"/market/bookings/{booking}/nothing")).status_code == 404
+
+
+async def test_assets_are_exchanged_by_forms_and_the_book_says_what_rests(market: Market) -> None:
+    pair = f"/market/exchange/pairs/{PAIR}"
+    wish = {"side": "buy", "quantity": "1", "price": "0.5", "label": "<b>mine</b>", "once": "order-once-0123456789"}
+    wrong = refused(await market.buyer.send(f"{pair}/orders", **(wish | {"quantity": "x"})))
+    assert 'value="x"' in wrong and "&lt;b&gt;mine" in wrong
+    refused(await market.buyer.send(f"{pair}/orders", **(wish | {"quantity": "100000", "once": ""})), 402)
+    placed = [await market.buyer.send(f"{pair}/orders", **wish) for _ in range(2)]
+    [order] = {id_in(answer, "/market/exchange/orders") for answer in placed}
+    page = (await market.buyer.get(pair)).text
+    assert order in page and "&lt;b&gt;mine" in page and ">0.5<" in page
+    others = (await market.owner.get(pair)).text
+    assert order not in others and ">0.5<" in others
+    assert (await market.owner.get(f"/market/exchange/orders/{order}")).status_code == 404
+    bought = await market.buyer.send(f"{pair}/orders", side="buy", quantity="1")
+    page = (await market.buyer.get(f"/market/exchange/orders/{id_in(bought, '/market/exchange/orders')}")).text
+    assert "came last" in page and "At any price" in page
+    overview = (await market.buyer.get("/market/exchange")).text
+    assert PAIR in overview and 'id="asset-GOLD"' in overview and 'id="asset-AITBC"' in overview
+    cancel = f"/market/exchange/orders/{order}/cancel"
+    assert id_in(await market.buyer.send(cancel), "/market/exchange/orders") == order
+    assert order in (await market.buyer.get("/market/exchange/orders?state=canceled")).text
+
+
+async def test_a_bid_and_a_request_are_placed_answered_and_taken_back_by_forms(market: Market) -> None:
+    wish = {
+        "filter": f"miner = {market.stock.miner.id}",
+        "hours": "1",
+        "price_hour": "0.1",
+        "once": "bid-once-0123456789",
+    }
+    assert "Expected hours" in refused(await market.buyer.send("/market/book", **(wish | {"hours": "x"})))
+    [bid] = {id_in(await market.buyer.send("/market/book", **wish), "/market/book") for _ in range(2)}
+    book = (await market.owner.get("/market/book")).text
+    assert bid in book and market.stock.bid in book and "a test" not in book
+    assert "a test" in (await market.buyer.get("/market/book")).text
+    until = (now() + timedelta(hours=2)).strftime("%Y-%m-%dT%H:%M")
+    asked = {**wish, "price_hour": "0.3", "does": "request", "deadline": until, "once": "request-once-0123456789"}
+    request = id_in(await market.buyer.send("/market/book", **asked), "/market/book")
+    assert "Ask a price for it" in (await market.owner.get(f"/market/book/{request}")).text
+    path = f"/market/book/{request}/ask"
+    refused(await market.owner.send(path, offer=market.stock.device, price_hour="0.4"), 409)
+    answered = await market.owner.send(path, offer=market.stock.device, price_hour="0.2")
+    assert id_in(answered, "/market/book") == request
+    assert "What is asked" in (await market.buyer.get(f"/market/book/{request}")).text
+    for one in (bid, request):
+        assert id_in(await market.buyer.send(f"/market/book/{one}/cancel"), "/market/book") == one
+        assert (await api(market.buyer, f"marketplace/bids/{one}"))["state"] == "canceled"
 
 
 async def test_an_owner_makes_reprices_and_withdraws_an_offer(market: Market) -> None:

@@ -27,6 +27,7 @@ FOR_ALL: tuple[str, ...] = ("/", "/jobs", "/jobs/new", "/miners", "/miners/enrol
 FOR_ALL += ("/explorer/transactions", "/explorer/receipts", "/explorer/verify", "/explorer/blocks/0")
 FOR_ALL += ("/account", "/account/statement", "/account/keys", "/account/sessions", "/account/webhooks")
 FOR_ALL += ("/market", "/market?q=vram+%3E%3D+1GB&sort=-price", "/market/own", "/market/bookings", "/trades")
+FOR_ALL += ("/market/book", "/market/exchange", "/market/exchange/orders")
 FOR_ALL += tuple(f"/trades/{noun}" for noun in (*NOUNS, "new-request", "new-offer"))
 FOR_ALL += ("/agents", "/agents?own=yes", "/agents/runs", "/plugins", "/plugins?q=half&category=other", "/plugins/own")
 FOR_ALL += ("/agents/edges", "/agents/deployments")

@@ -16,6 +16,8 @@ PAGES = {
     "run": "/agents/runs/",
     "dep": "/agents/deployments/",
     "treq": "/trades/requests/",
+    "mbid": "/market/book/",
+    "ordr": "/market/exchange/orders/",
     "toff": "/trades/offers/",
     "tmat": "/trades/matches/",
     "tneg": "/trades/negotiations/",

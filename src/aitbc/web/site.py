@@ -18,6 +18,7 @@ from aitbc.web.error_pages import ErrorPages
 from aitbc.web.feed import Feed
 from aitbc.web.pages.ai import JobPages
 from aitbc.web.pages.edges import DeploymentPages, EdgePages
+from aitbc.web.pages.exchange import ExchangePages, MarketBookPages
 from aitbc.web.pages.governance import ProposalPages, StakePages, TreasuryPages
 from aitbc.web.pages.gpu import MinerPages
 from aitbc.web.pages.hermes import AgentPages, RunPages
@@ -47,6 +48,8 @@ PAGES = (
     MinerPages,
     MarketPages,
     BookingPages,
+    ExchangePages,
+    MarketBookPages,
     TradePages,
     AgentPages,
     RunPages,

@@ -110,6 +110,19 @@ class MarketPages(Controller):
             return await _own_page(visit, error=refusal, values=form.fields)
         return see(f"/market/offers/{made['id']}")
 
+    @post("/own/bond", opt=SEND)
+    async def lock(self, visit: NamedDependency[Visit]) -> Response[bytes]:
+        """Lock a bond, or want it back."""
+        form = await visit.form()
+        try:
+            if form.get("do") == "leave":
+                await visit.send(f"{MARKET}/bonds/leave")
+            else:
+                await visit.send(f"{MARKET}/bonds", form.given("amount"), once=form.get("once") or None)
+        except AppError as refusal:
+            return await _own_page(visit, error=refusal)
+        return see("/market/own")
+
 
 class BookingPages(Controller):
     """What is booked."""
@@ -209,12 +222,14 @@ async def _offer_page(
     found = await visit.get(f"{MARKET}/offers/{offer}")
     ratings = await visit.get(f"{MARKET}/ratings", miner=found["miner"], limit=RATINGS)
     balance = await visit.maybe(f"/api/v1/trading/accounts/{visit.who.account}", scope="ledger:read")
+    bond = await visit.maybe(f"{MARKET}/bonds/{found['account']}", scope="market:read")
     books = f"aitbc booking create {offer} 2h --max-price {found['price']}"
     return visit.page(
         "marketplace/offer.html",
         offer=found,
         ratings=ratings,
         balance=balance,
+        bond=bond,
         is_own=found["account"] == visit.who.account,
         values=form.fields if form else {},
         once=(form.get("once") if form else "") or new_uuid().hex,
@@ -239,6 +254,7 @@ async def _own_page(
     return visit.page(
         "marketplace/own.html",
         offers=await visit.get(f"{MARKET}/offers", limit=PAGE, cursor=cursor),
+        bond=await visit.maybe(f"{MARKET}/bonds/{visit.who.account}", scope="market:read"),
         miners=[one for one in own if one["status"] != "removed"],
         kinds=kinds,
         values=values or {},
