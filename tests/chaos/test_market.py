@@ -80,15 +80,12 @@ class Trader:
 
     async def _agree(self) -> str | None:
         """Ask for its time among trades, take the match, and wait for the booking that the market places."""
-        wish = {
-            "trade_type": "compute_resources",
-            "title": "x",
-            "budget_max": "1000",
-            "specifications": {"hours": 0.25},
-        }
+        wish = {"trade_type": "compute_resources", "title": "x", "specifications": {"hours": 0.25, "vram_gb": 8}}
         status, request = await self._buyer.until_known(f"{TRADING}/requests", wish, uuid.uuid4().hex)
         assert status == 201, request
-        status, found = await self._buyer.until_known(f"{TRADING}/requests/{request['id']}/matches", None)
+        status, found = await self._buyer.until_known(
+            f"{TRADING}/requests/{request['id']}/matches", None, uuid.uuid4().hex
+        )
         assert status == 200, found
         mine = [one["id"] for one in found["data"] if one["offer"].removeprefix("toff_") in self._offer]
         if not mine:  # its offer is not heard of yet
