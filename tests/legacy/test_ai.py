@@ -140,19 +140,18 @@ def test_a_payment_stands_from_the_submission_and_can_be_taken_back(installation
 def test_lists_are_filtered_and_bare_where_older_clients_want_them_so(installation: Installation) -> None:
     job = told(ask(installation, "ai", "POST", "/jobs", EMBED), 201)
     page = told(ask(installation, "ai", "GET", "/jobs?limit=5&state=pending"))
-    assert page["jobs"][0]["id"] == job["id"]
+    assert job["id"] in {one["id"] for one in page["jobs"]}  # what earlier tests began may submit jobs still
     assert page["total"] == len(page["jobs"]) <= page["limit"] == 5
     assert told(ask(installation, "ai", "GET", "/jobs?type=embed&status=running"))["jobs"] == []
     assert told(ask(installation, "ai", "GET", "/jobs?from_time=2999-01-01T00:00:00Z"))["jobs"] == []
     assert told(ask(installation, "ai", "GET", "/jobs?state=odd"), 422)
     assert told(ask(installation, "ai", "GET", "/jobs?from_time=yesterday"), 422)
     assert told(ask(installation, "ai", "GET", "/jobs?limit=0"), 422)
-    assert told(ask(installation, "coordinator", "GET", "/jobs?limit=1"))[0]["job_id"] == job["id"]
-    assert (
-        told(ask(installation, "coordinator", "GET", "/v1/jobs?limit=1&status=QUEUED"))["items"][0]["job_id"]
-        == job["id"]
-    )
-    assert told(ask(installation, "coordinator", "GET", "/v1/jobs/history?limit=1"))["items"][0]["job_id"] == job["id"]
+    for path, rows in (("/jobs?", None), ("/v1/jobs?status=QUEUED&", "items"), ("/v1/jobs/history?", "items")):
+        for limit in (1, 50):
+            answer = told(ask(installation, "coordinator", "GET", f"{path}limit={limit}"))
+            found = [one["job_id"] for one in (answer if rows is None else answer[rows])]
+            assert len(found) == 1 if limit == 1 else job["id"] in found, path
     ask(installation, "ai", "POST", f"/jobs/{job['id']}/cancel")
 
 
