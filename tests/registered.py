@@ -1,6 +1,6 @@
 """Litestar applications that are registered once, and serve one installation of a test after the other.
 
-To register seven hundred handlers is most of what the start of an application takes, and gives the same each time: the
+To register eight hundred handlers is most of what the start of an application takes, and gives the same each time: the
 services that handlers get are all that is another installation's. So an application whose installation has ended is kept, and
 the next one with the same routes in this process, or in one that was forked from it, has its own services put in their
 places. Two that live at once never share one. Servers that are started as programs register like any other.
