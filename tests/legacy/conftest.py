@@ -19,6 +19,16 @@ def installation(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPa
         made.server.stop()
 
 
+@pytest.fixture(autouse=True)
+def nothing_left(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A test's jobs end with it: the next one's miner is given no other than its own."""
+    yield
+    if "installation" in request.fixturenames:
+        shared: Installation = request.getfixturevalue("installation")
+        if shared.server.is_alive:
+            shared.cancel_what_waits()
+
+
 @pytest.fixture
 def served(installation: Installation) -> Iterator[None]:
     """A miner that serves the models which jobs name."""
