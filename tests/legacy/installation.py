@@ -146,3 +146,14 @@ class Installation:
             assert time.monotonic() < end, done
             time.sleep(0.05)
         return done
+
+
+@contextmanager
+def installed(folder: Path, place: str) -> Iterator[Installation]:
+    """An installation as long as the block lasts."""
+    made = Installation(folder, place).start()
+    try:
+        yield made
+    finally:
+        if made.server.is_alive:
+            made.server.stop()
