@@ -43,10 +43,9 @@ for name in [name for name in os.environ if name.startswith("AITBC_")]:
 for name in DEFAULT_HOMES:
     os.environ[name] = str(NOWHERE)  # a server of this user's, its settings and its data are not a test's
 
-if (
-    signal.getsignal(signal.SIGINT) is signal.SIG_IGN
-):  # as in a shell's background: programs under test would inherit it
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+for ignored in (signal.SIGINT, signal.SIGHUP):  # as in a shell's background: programs under test would inherit it
+    if signal.getsignal(ignored) is signal.SIG_IGN:
+        signal.signal(ignored, signal.default_int_handler if ignored == signal.SIGINT else signal.SIG_DFL)
 
 
 def pytest_collection_finish() -> None:

@@ -46,9 +46,9 @@ def column(field: str, head: str | None = None, kind: str | None = None) -> Colu
     return Column(head or field.rpartition(".")[2].removesuffix("_at").replace("_", " ").upper(), field, kind)
 
 
-def columns(*fields: str) -> tuple[Column, ...]:
-    """Columns with their usual heads."""
-    return tuple(column(field) for field in fields)
+def columns(*fields: str, kind: str | None = None) -> tuple[Column, ...]:
+    """Columns with their usual heads, and kinds unless one is given for all."""
+    return tuple(column(field, kind=kind) for field in fields)
 
 
 class Output:

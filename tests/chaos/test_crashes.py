@@ -19,16 +19,18 @@ from tests.scale import scaled
 
 SERVER_KILLS = int(os.environ.get("CHAOS_SERVER_KILLS", scaled(2, 20)))
 DATABASE_KILLS = int(os.environ.get("CHAOS_DATABASE_KILLS", scaled(1, 5)))
-MINER_KILLS = int(os.environ.get("CHAOS_MINER_KILLS", scaled(2, 10)))
-KEYS_REVOKED = int(os.environ.get("CHAOS_KEYS_REVOKED", scaled(2, 6)))
+MINER_KILLS = int(os.environ.get("CHAOS_MINER_KILLS", scaled(1, 10)))
+KEYS_REVOKED = int(os.environ.get("CHAOS_KEYS_REVOKED", scaled(1, 6)))
 DONE_MIN = scaled(10, 100)
 """So many jobs are submitted, and so many delivered, at least: else nothing was under way when something died."""
-SUBMITTERS = scaled(3, 8)
-MINERS = scaled(4, 6)
-PAUSE_SECONDS = scaled(0.1, 0.0)
+SUBMITTERS = scaled(2, 8)
+MINERS = scaled(3, 6)
+PAUSE_SECONDS = scaled(0.3, 0.0)
 """After each job that was submitted: without it the load takes all there is of the machine."""
 BESIDE_MIN = scaled(2, 10)
 """So many bookings, uploads and followed jobs, at least."""
+ENOUGH_SECONDS = 120
+"""How long a slow machine may take for that."""
 RENTERS = 2
 SETTLE_SECONDS = 90.0
 QUICK = {"AITBC_AI__GRACE_SECONDS": "3"}
@@ -140,7 +142,9 @@ async def test_nothing_is_lost_or_paid_twice_whatever_is_killed(
             await fleet.revoke_one()
         else:
             await fleet.kill_one()
-    await asyncio.sleep(1)
+    async with asyncio.timeout(ENOUGH_SECONDS):  # the load goes on until it has done something of each kind
+        while not enough(told):  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
     assert not [task for task in load if task.done()], "a submitter gave up"
     for task in load:
         task.cancel()
@@ -159,12 +163,15 @@ async def test_nothing_is_lost_or_paid_twice_whatever_is_killed(
     assert (found, told.unexpected) == ([], [])
     assert status == 200, report
     assert report["ok"], report
-    assert len(told.jobs) > DONE_MIN
-    assert len(told.delivered) > DONE_MIN
-    assert min(len(told.bookings), len(told.uploads), told.followed) >= BESIDE_MIN, told
-    assert told.revoked > 0
+    assert enough(told) and told.revoked > 0, told
     assert await uploads_lost(payer, told) == []
     assert not list((server.state / "artifacts").glob("incoming-*"))
+
+
+def enough(told: Acknowledged) -> bool:
+    """Whether what happened is worth to be examined."""
+    beside = min(len(told.bookings), len(told.uploads), told.followed)
+    return min(len(told.jobs), len(told.delivered)) > DONE_MIN and beside >= BESIDE_MIN
 
 
 async def no_uploads(server: ServerProcess) -> None:

@@ -15,7 +15,7 @@ import pytest
 from tests.chaos.audit import faults
 from tests.chaos.load import Acknowledged, Client, submit
 from tests.chaos.server_process import ServerProcess, descendants_of, name_of
-from tests.chaos.test_crashes import PAUSE_SECONDS, QUICK, Fleet, free_port, funded, rented, settled
+from tests.chaos.test_crashes import ENOUGH_SECONDS, PAUSE_SECONDS, QUICK, Fleet, free_port, funded, rented, settled
 from tests.nats_server import NatsServer
 from tests.scale import only_in_full, scaled
 
@@ -30,7 +30,7 @@ NATS_SHARE = 0.25
 LOOKS = {"gpu": "/api/v1/gpu/miners", "ai": "/api/v1/ai/jobs", "trading": "/api/v1/trading/blocks"}
 """One read of each module that needs nothing of the others."""
 AFTER = 0.02
-ANSWERED_SHARE = 0.999
+ANSWERED_SHARE = scaled(0.98, 0.999)
 DIRECT = "published directly"
 WAYS = (DIRECT, "published over NATS")
 ONE_WAY = WAYS[1:] if NatsServer.is_installed() else WAYS[:1]
@@ -186,7 +186,9 @@ async def test_processes_of_modules_die_alone_and_lose_nothing(
         elif await kill(server, watch, left[-1]):
             left.pop()
     await watch.until_all_answer()
-    await asyncio.sleep(1)
+    async with asyncio.timeout(ENOUGH_SECONDS):  # the load goes on until it has done something of each kind
+        while len(told.delivered) <= KILLS // 4 or len(told.bookings) < 2:  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
     assert not [task for task in (*load, looking) if task.done()], "somebody gave up"
     for task in (*load, looking):
         task.cancel()
@@ -202,8 +204,6 @@ async def test_processes_of_modules_die_alone_and_lose_nothing(
     assert (found, told.unexpected) == ([], [])
     assert status == 200, report
     assert report["ok"], report
-    assert len(told.delivered) > KILLS // 4
-    assert len(told.bookings) > 1
     assert watch.answers["200"] >= ANSWERED_SHARE * watch.answers.total(), watch.answers
     assert set(watch.refusals) <= {"503 with Retry-After", "200", "0"}, watch.refusals
     print(f"{KILLS} kills, {len(told.delivered)} jobs paid, {watch.answers} {watch.refusals}")

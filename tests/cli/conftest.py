@@ -22,15 +22,12 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.fixture(scope="session")
-def served_installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CliInstallation]:
-    """A served installation with an admin."""
-    with served(tmp_path_factory.mktemp("installation")) as installation:
-        yield installation
-
-
 @pytest.fixture(scope="module")
-def installation(served_installation: CliInstallation) -> CliInstallation:
-    """The same for each file, with an Alice of its own, who has 10 AITBC."""
-    served_installation.settle()
-    return served_installation
+def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CliInstallation]:
+    """A served installation for each file, with an admin, and Alice, who has 10 AITBC.
+
+    To start one takes a second of work; one that stood idle from the first file to the last took minutes.
+    """
+    with served(tmp_path_factory.mktemp("installation")) as made:
+        made.settle()
+        yield made

@@ -89,9 +89,9 @@ class CliInstallation:
 
 
 @contextmanager
-def served(folder: Path) -> Iterator[CliInstallation]:
-    """An installation as long as the block lasts; Alice is still to come."""
-    installation = CliInstallation(folder)
+def served(folder: Path, **settings: str) -> Iterator[CliInstallation]:
+    """An installation as long as the block lasts; Alice is still to come. `settings` are variables of the server's."""
+    installation = CliInstallation(folder, **settings)
     installation.server.start()
     try:
         yield installation

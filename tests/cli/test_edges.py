@@ -3,12 +3,22 @@
 import json
 import time
 import urllib.request
+from collections.abc import Iterator
+
+import pytest
 
 from aitbc_cli.exits import NOT_FOUND, REFUSED, USAGE
-from tests.cli.installation import CliInstallation
+from tests.cli.installation import CliInstallation, served
 from tests.cli.miner.forked_miner import ForkedMiner
 
 PATIENCE_SECONDS = 60.0
+
+
+@pytest.fixture(scope="module")
+def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CliInstallation]:
+    """One whose edges report often."""
+    with served(tmp_path_factory.mktemp("installation"), AITBC_HERMES__REPORT_SECONDS="0.2") as made:
+        yield made
 
 
 def test_a_miner_serves_as_an_edge_and_its_receipts_are_checked(installation: CliInstallation) -> None:

@@ -20,7 +20,7 @@ from tests.scale import scaled
 
 MINERS = scaled(12, 50)
 JOBS = scaled(120, 1000)
-ZOMBIES_MIN = scaled(2, 20)
+ZOMBIES_MIN = scaled(0, 20)
 VANISH = 0.08
 """How often a miner takes a lease and is never heard of again in time."""
 

@@ -104,6 +104,15 @@ class Installation:
         """A job as our own API tells it to the operator."""
         return self.ours("GET", f"ai/jobs/{job}")
 
+    def cancel_what_waits(self) -> None:
+        """No job of anybody is left that a miner could be given."""
+        for state in ("queued", "leased", "running"):
+            for job in self.ours("GET", f"ai/jobs?state={state}&limit=100")["data"]:
+                headers = {"Authorization": f"Bearer {self.admin}"}
+                url = f"{self.gateway}/api/v1/ai/jobs/{job['id']}/cancel"
+                answer = httpx.post(url, json={}, headers=headers, timeout=PATIENCE_SECONDS, verify=UNUSED_TLS)
+                assert answer.status_code in (200, 409), answer.text
+
     def until(self, job: str, state: str) -> Any:
         """The job, once it is in this state."""
         end = time.monotonic() + PATIENCE_SECONDS
@@ -137,3 +146,14 @@ class Installation:
             assert time.monotonic() < end, done
             time.sleep(0.05)
         return done
+
+
+@contextmanager
+def installed(folder: Path, place: str) -> Iterator[Installation]:
+    """An installation as long as the block lasts."""
+    made = Installation(folder, place).start()
+    try:
+        yield made
+    finally:
+        if made.server.is_alive:
+            made.server.stop()

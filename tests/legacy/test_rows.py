@@ -5,7 +5,7 @@ The rows of gpu are replayed in the tests of gpu; those of ai and trading here. 
 """
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,10 @@ from aitbc.modules.marketplace.legacy.refused import REFUSED as NO_MARKET
 from tests.legacy.exchange_rows import EXCHANGE, EXCHANGED, REASONS
 from tests.legacy.hermes_rows import HOLDS as AGENTS
 from tests.legacy.hermes_rows import REFUSED as NO_AGENTS
-from tests.legacy.installation import Installation
+from tests.legacy.installation import Installation, installed
 from tests.legacy.test_gpu_coordinator import CALLS as MINERS
 from tests.legacy.test_gpu_market import HOLDS as MARKET
+from tests.scale import scaled
 
 DOCUMENT = Path(__file__).parents[2] / "docs/legacy.md"
 PROMPT = {"payload": {"type": "inference", "prompt": "Hello", "model": "llama2"}, "ttl_seconds": 900}
@@ -278,6 +279,13 @@ TUNING = {
 NOT_HERE = {
     "E14 O701": "these commands end before they send anything",
 }
+
+
+@pytest.fixture(scope="module", params=scaled(["split"], ["exposed", "split"]))
+def installation(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    """A process for each module, in `make test` too."""
+    with installed(tmp_path_factory.mktemp("installation"), request.param) as made:
+        yield made
 
 
 @pytest.fixture(scope="module")

@@ -8,14 +8,12 @@ from aitbc_cli.client import part
 from aitbc_cli.command import Call, command, noun
 from aitbc_cli.exits import NOT_FOUND
 from aitbc_cli.id_completion import ACCOUNTS
-from aitbc_cli.output import Column, column, columns
+from aitbc_cli.output import column, columns
 
 PATH = "/api/v1/identity/accounts"
 LEDGER = "/api/v1/trading/accounts"
 NAMES_MAX = 1000
-MONEY = tuple(
-    Column(name.upper(), name, "number") for name in ("available", "held", "owned", "earned", "spent", "entries")
-)
+MONEY = columns("available", "held", "owned", "earned", "spent", "entries", kind="number")
 WhichAccount = Annotated[
     str | None, typer.Argument(metavar="[ACCOUNT]", help="acct_…; your own unless given.", autocompletion=ACCOUNTS)
 ]
@@ -57,7 +55,7 @@ def statement(
     """List an account's entries from the newest on, each with the balance before and after it."""
     shown = (
         *columns("at", "kind", "reference", "reason"),
-        *(Column(name.upper(), name, "number") for name in ("amount", "before", "after")),
+        *columns("amount", "before", "after", kind="number"),
         column("transaction"),
     )
     call.list(f"{LEDGER}/{part(account or own(call))}/entries", shown, name="transaction", asset=asset)

@@ -8,10 +8,10 @@ from aitbc_cli.client import part
 from aitbc_cli.command import Call, command, noun
 from aitbc_cli.commands.account import LEDGER, WhichAccount, own
 from aitbc_cli.exits import NOT_FOUND
-from aitbc_cli.output import Column, columns
+from aitbc_cli.output import columns
 
 SHOWN = columns("code", "name", "created_at")
-HAD = (*columns("asset"), *(Column(name.upper(), name, "number") for name in ("available", "held", "owned", "entries")))
+HAD = (*columns("asset"), *columns("available", "held", "owned", "entries", kind="number"))
 app = noun("asset", "Assets: what accounts may have beside AITBC; all of it is play money.")
 
 

@@ -7,12 +7,12 @@ import typer
 from aitbc_cli.client import part
 from aitbc_cli.command import Call, command, noun
 from aitbc_cli.exits import NOT_FOUND
-from aitbc_cli.output import Column, columns
+from aitbc_cli.output import columns
 
 PATH = "/api/v1/trading/budgets"
 SHOWN = (
     *columns("id", "period", "key", "model"),
-    *(Column(name.upper(), name, "number") for name in ("limit", "held", "spent", "remaining")),
+    *columns("limit", "held", "spent", "remaining", kind="number"),
     *columns("resets_at"),
 )
 BudgetId = Annotated[str, typer.Argument(metavar="BUDGET", help="The budget's id, bdgt_…")]

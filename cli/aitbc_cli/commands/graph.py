@@ -8,12 +8,12 @@ from aitbc_cli.command import Call, command, noun
 from aitbc_cli.exits import FAILED, NOT_FOUND, REFUSED
 from aitbc_cli.id_completion import GRAPHS
 from aitbc_cli.long_work import LongWork
-from aitbc_cli.output import Column, columns
+from aitbc_cli.output import columns
 from aitbc_cli.terminal import say
 from aitbc_cli.written import read_written
 
 PATH = "/api/v1/ai/graphs"
-BRIEF = (*columns("id", "name", "state", "reason"), *(Column(n.upper(), n, "number") for n in ("spent", "budget")))
+BRIEF = (*columns("id", "name", "state", "reason"), *columns("spent", "budget", kind="number"))
 LISTED = (*BRIEF, *columns("created_at"))
 FULL = (
     *columns("id", "name", "state", "reason", "budget", "reserved", "spent", "schedule", "version"),
@@ -21,7 +21,7 @@ FULL = (
 )
 NODES = (
     *columns("name", "index", "state", "reason"),
-    *(Column(name.upper(), name, "number") for name in ("attempt", "spent")),
+    *columns("attempt", "spent", kind="number"),
     *columns("job", "message"),
 )
 EXAMPLE = "docs/graphs.md has an example"

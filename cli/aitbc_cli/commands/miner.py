@@ -240,7 +240,7 @@ def reputation(call: Call, miner: MinerId) -> None:
         call.out.text("")
         call.out.rows(
             answer["days"],
-            (column("day"), *(Column(it.upper(), it, "number") for it in ("good", "bad", "overcounted", "weight"))),
+            (column("day"), *columns("good", "bad", "overcounted", "weight", kind="number")),
         )
 
 

@@ -112,7 +112,7 @@ def history(
     numbers = ("up", "degraded", "down", "maintenance", "uptime", "average_seconds", "longest_seconds")
     shown = (
         Column("START", "start", "time"),
-        *(Column(name.upper().replace("_", " "), name, "number") for name in numbers),
+        *columns(*numbers, kind="number"),
     )
     call.out.rows(call.api.get(f"{PATH}/monitors/{part(monitor)}/history", by=by)["data"], shown, name="start")
 

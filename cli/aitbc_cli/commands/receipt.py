@@ -25,7 +25,7 @@ TrustedKey = Annotated[
     list[str] | None,
     typer.Option("--key", help="A public key that must have signed; again for more. `aitbc chain keys`."),
 ]
-MONEY = tuple(Column(name.upper(), name, "number") for name in ("price", "fee", "earned"))
+MONEY = columns("price", "fee", "earned", kind="number")
 FULL = (
     *columns("receipt.id", "receipt.job", "receipt.kind", "receipt.price", "receipt.fee", "receipt.earned"),
     *columns("receipt.unit", "receipt.units", "receipt.payer", "receipt.miner", "receipt.miner_account"),

@@ -22,7 +22,7 @@ PROMISED = (
 )
 PURCHASE = (
     *columns("id", "service_class", "state", "starts_at", "ends_at"),
-    *(Column(name.upper(), name, "number") for name in ("good", "bad", "price", "credit")),
+    *columns("good", "bad", "price", "credit", kind="number"),
 )
 FULL = (*PURCHASE, *columns("work", "target", "account", "transaction", "judged_at"))
 Name = Annotated[str, typer.Argument(metavar="CLASS", help="The class, by its name.")]

@@ -15,7 +15,7 @@ from aitbc_cli.terminal import say
 from aitbc_cli.written import read_written
 
 PATH = "/api/v1/ai/studies"
-COUNTS = tuple(Column(name.upper(), name, "number") for name in ("begun", "complete", "pruned", "failed", "trials"))
+COUNTS = columns("begun", "complete", "pruned", "failed", "trials", kind="number")
 BRIEF = (*columns("id", "name", "state"), *COUNTS, *columns("best", "best_value", "spent", "budget"))
 FULL = (*BRIEF, *columns("direction", "reserved", "importance", "created_at", "ended_at"))
 RESULTS = (

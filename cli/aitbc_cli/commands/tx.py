@@ -8,14 +8,14 @@ from aitbc_cli.client import part
 from aitbc_cli.command import Call, command, noun
 from aitbc_cli.exits import NOT_FOUND
 from aitbc_cli.id_completion import TRANSACTIONS
-from aitbc_cli.output import Column, columns
+from aitbc_cli.output import columns
 
 PATH = "/api/v1/trading/transactions"
 Which = Annotated[str, typer.Argument(metavar="TX", help="Its id, txn_…", autocompletion=TRANSACTIONS)]
 FULL = columns("id", "kind", "hold", "reference", "reason", "at", "receipt", "digest", "sealed.height")
 ENTRIES = (
     *columns("account"),
-    *(Column(name.upper(), name, "number") for name in ("amount", "before", "after", "version")),
+    *columns("amount", "before", "after", "version", kind="number"),
     *columns("asset"),
 )
 app = noun("tx", "Transactions of the ledger.")

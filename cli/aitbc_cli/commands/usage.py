@@ -6,7 +6,7 @@ from urllib.parse import urlencode
 import typer
 
 from aitbc_cli.command import Call, command, noun
-from aitbc_cli.output import Column, columns
+from aitbc_cli.output import columns
 
 app = noun("usage", "What was paid for work, by day, account, kind, model, miner or key.", alone=True)
 
@@ -31,5 +31,5 @@ def usage(
     query = [("by", one) for one in wanted]
     query += [(name, day) for name, day in (("account", account), ("from_day", first), ("to_day", last)) if day]
     found = call.api.get(f"/api/v1/monitoring/usage?{urlencode(query)}")["data"]
-    numbers = (Column(name.upper(), name, "number") for name in ("jobs", "price", "fee", "earned", "refunded"))
+    numbers = columns("jobs", "price", "fee", "earned", "refunded", kind="number")
     call.out.rows(found, (*columns(*wanted), *numbers), name=wanted[0])

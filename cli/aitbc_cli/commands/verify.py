@@ -16,7 +16,7 @@ from aitbc_cli.terminal import progress, say
 TOLERANCE_BYTES_MAX = 64 * 1024
 PROMPTS_BYTES_MAX = 1024 * 1024
 PROMPTS_MAX = 500
-FIGURES = tuple(Column(name.upper(), name, "number") for name in ("mean", "p95", "p99", "most", "passes", "fails"))
+FIGURES = columns("mean", "p95", "p99", "most", "passes", "fails", kind="number")
 EngineUrl = Annotated[str, typer.Option("--engine", metavar="URL", help="A llama.cpp server, which decodes.")]
 Checker = Annotated[
     str | None, typer.Option("--against", metavar="URL", help="The one that checks; left out, the same one.")

@@ -121,11 +121,14 @@ async def test_one_that_fails_again_and_again_rests_and_is_tried_again() -> None
             raise ValueError
         return None
 
+    resting = Hooks(HookSettings(rest_after=2, rest_seconds=3600))
+    resting.load(_trusted("a", 1, judge))
+    for _ in range(10):
+        await resting.first(JUDGE_RESULT, delivered("x"))
+    assert len(asked) == 2, "it rests after two failures"
+    asked.clear()
     hooks = Hooks(HookSettings(rest_after=2, rest_seconds=0.2))
     hooks.load(_trusted("a", 1, judge))
-    for _ in range(10):
-        await hooks.first(JUDGE_RESULT, delivered("x"))
-    assert len(asked) == 2, "it rests after two failures"
     async with asyncio.timeout(20):
         while len(asked) < 5:  # once more a failure and a rest, then it works
             await asyncio.sleep(0.05)

@@ -62,7 +62,7 @@ async def test_others_are_served_while_one_loops() -> None:
         await asyncio.sleep(0.005)
     with pytest.raises(PluginFailed):
         await looping
-    assert turns >= 3, "the event loop goes on turning"
+    assert turns >= 2, "the event loop went on turning: a call that blocks it leaves one turn"
 
 
 async def test_the_host_cannot_be_called_without_end() -> None:

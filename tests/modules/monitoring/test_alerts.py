@@ -183,7 +183,8 @@ async def test_a_webhook_of_the_rules_account_gets_one_message_a_group(calm: Wat
     arrived: list[Received] = []
 
     def take(asked: Received) -> Reply:
-        arrived.append(asked)
+        if asked.json()["data"]["group"] == "told":  # what other tests made may be cleared meanwhile
+            arrived.append(asked)
         return Reply(204, b"")
 
     with answering(take) as receiver:

@@ -21,6 +21,7 @@ from aitbc.kernel.primitives import clock
 from aitbc.kernel.primitives.errors import ConfigError
 from aitbc.kernel.primitives.ids import new_uuid
 from aitbc.kernel.primitives.secret import Secret
+from aitbc.server.cluster import nats_events
 from aitbc.server.cluster.nats import CONSUMER, SIGNATURE, NatsBus, reason_of, servers_of
 from aitbc.server.cluster.nats_events import (
     KIND,
@@ -213,7 +214,10 @@ async def test_nobody_at_the_stream_means_the_direct_way_and_what_lies_there_is_
             assert await counted(db, thing) == 3
 
 
-async def test_what_a_hearer_refuses_is_told_to_the_relay_by_the_direct_way(server: NatsServer, target: Target) -> None:
+async def test_what_a_hearer_refuses_is_told_to_the_relay_by_the_direct_way(
+    server: NatsServer, target: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nats_events, "CONFIRM_SECONDS", 60.0)
     async with probe_database(target) as db:
         is_well = False
 
@@ -227,7 +231,7 @@ async def test_what_a_hearer_refuses_is_told_to_the_relay_by_the_direct_way(serv
             await until(lambda: publisher.bus.carries_events)
             relay = Relay(db, {ThingCounted.kind: [NatsSubscriber(publisher, Direct(handler))]})
             thing = await a_thing(db)
-            async with asyncio.timeout(1.5):  # nobody waits for a confirmation that will not come
+            async with asyncio.timeout(30):  # nobody waits for a confirmation that will not come
                 await relay.deliver_due()
             assert await counted(db, thing) == 0
             async with db.raw() as connection:

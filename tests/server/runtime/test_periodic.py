@@ -7,6 +7,7 @@ from aitbc.kernel.module import PeriodicTask
 from aitbc.kernel.primitives.errors import Unavailable
 from aitbc.kernel.primitives.tasks import cancel_and_wait
 from aitbc.server.runtime.periodic import Leadership, lock_number, run_periodic_task
+from tests.eventually import PATIENCE_SECONDS, eventually
 from tests.kernel.probe import probe_database
 
 
@@ -29,10 +30,7 @@ async def test_a_leader_that_lost_its_connection_knows_it(target: Target) -> Non
         assert await first.leads(number)
         assert first._connection is not None
         first._connection.terminate()
-        for _ in range(100):
-            if await second.leads(number):
-                break
-            await asyncio.sleep(0.02)
+        await eventually(lambda: second.leads(number))
         assert not await first.leads(number)
         await first.close()
         await second.close()
@@ -54,10 +52,8 @@ async def test_a_chore_goes_on_after_a_failure(target: Target) -> None:
         task = asyncio.create_task(
             run_periodic_task("probe", PeriodicTask(run=work, every_seconds=0.01), work, leadership)
         )
-        for _ in range(300):
-            if rounds >= 4:
-                break
-            await asyncio.sleep(0.02)
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while rounds < 4:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
         await cancel_and_wait([task])
         await leadership.close()
-        assert rounds >= 4

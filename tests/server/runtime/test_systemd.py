@@ -14,7 +14,9 @@ from pathlib import Path
 import pytest
 
 from aitbc.kernel.primitives.loop_lag import LoopLag
+from aitbc.kernel.primitives.tasks import cancel_and_wait
 from aitbc.server.runtime.systemd import VARIABLES, Notifier, remove_systemd_variables
+from tests.eventually import PATIENCE_SECONDS
 
 
 @pytest.fixture(params=["path", "abstract"])
@@ -35,6 +37,16 @@ def notifications(systemd: socket.socket) -> list[str]:
         while True:
             found.append(systemd.recv(200).decode())
     return found
+
+
+async def heard(systemd: socket.socket) -> None:
+    """Until a notification has come: nothing else was sent."""
+    sent: list[str] = []
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while not sent:
+            await asyncio.sleep(0.02)
+            sent = notifications(systemd)
+    assert set(sent) == {"WATCHDOG=1"}
 
 
 def test_a_state_arrives_at_a_path_and_at_an_abstract_socket(systemd: tuple[socket.socket, str]) -> None:
@@ -59,12 +71,14 @@ async def test_the_watchdog_is_notified_twice_in_each_timeout(systemd: tuple[soc
     listener, address = systemd
     loop_lag = LoopLag()
     tasks = [asyncio.create_task(work) for work in (loop_lag.run(), Notifier(address, 0.4).run_watchdog(loop_lag))]
-    await asyncio.sleep(1.1)
-    for task in tasks:
-        task.cancel()
-    sent = notifications(listener)
+    sent, started = list[str](), time.monotonic()
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while len(sent) < 5:
+            await asyncio.sleep(0.05)
+            sent += notifications(listener)
     assert set(sent) == {"WATCHDOG=1"}
-    assert 3 <= len(sent) <= 6
+    assert len(sent) <= 2 + (time.monotonic() - started) / 0.2
+    await cancel_and_wait(tasks)
 
 
 async def test_without_a_watchdog_nothing_is_sent(systemd: tuple[socket.socket, str]) -> None:
@@ -79,14 +93,11 @@ async def test_a_loop_that_stands_still_is_silent_and_says_soon_that_it_goes_on(
     listener, address = systemd
     loop_lag = LoopLag()
     tasks = [asyncio.create_task(work) for work in (loop_lag.run(), Notifier(address, 1.0).run_watchdog(loop_lag))]
-    await asyncio.sleep(0.15)
-    assert notifications(listener) == ["WATCHDOG=1"]
+    await heard(listener)
     time.sleep(0.8)  # noqa: ASYNC251 - the loop is to stand still
     assert notifications(listener) == []
-    await asyncio.sleep(0.25)
-    assert notifications(listener)[:1] == ["WATCHDOG=1"]
-    for task in tasks:
-        task.cancel()
+    await heard(listener)
+    await cancel_and_wait(tasks)
 
 
 async def test_a_lag_monitor_that_has_ended_ends_the_notifications(systemd: tuple[socket.socket, str]) -> None:
@@ -94,13 +105,16 @@ async def test_a_lag_monitor_that_has_ended_ends_the_notifications(systemd: tupl
     loop_lag = LoopLag()
     beating = asyncio.create_task(loop_lag.run())
     watchdog = asyncio.create_task(Notifier(address, 0.4).run_watchdog(loop_lag))
-    await asyncio.sleep(0.3)
+    await heard(listener)
     beating.cancel()
-    await asyncio.sleep(0.5)
-    assert notifications(listener)
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while True:  # what was on its way may come yet; then there is nothing for longer than two periods
+            await asyncio.sleep(0.5)
+            if not notifications(listener):
+                break
     await asyncio.sleep(0.5)
     assert notifications(listener) == []
-    watchdog.cancel()
+    await cancel_and_wait([beating, watchdog])
 
 
 def test_the_watchdog_is_extended_for_a_block_and_restored(systemd: tuple[socket.socket, str]) -> None:

@@ -9,6 +9,7 @@ from litestar.params import FromPath, FromQuery, JSONBody
 from msgspec import Meta, Struct
 
 from aitbc.kernel.database.idempotency import IdempotencyKey
+from aitbc.kernel.http.positions import after_id
 from aitbc.kernel.identity.accounts import (
     OVERLAP_DEFAULT,
     AccountExists,
@@ -104,7 +105,7 @@ class AccountController(Controller):
         cursor: FromQuery[Cursor] = None,
     ) -> Page[Account]:
         """List accounts from the newest on: all of them for an admin, else the caller's own."""
-        after = Page.position("accounts", cursor)
+        after = after_id("accounts", cursor, "acct")
         found = await identity.accounts(who, limit=limit + 1, after=after)
         return Page.of("accounts", found, limit, lambda account: account.id)
 
@@ -154,7 +155,7 @@ class KeyController(Controller):
         With `account`, those of that account: the caller's own one, or for an admin any.
         """
         bound = [account or ""]
-        after = Page.position("keys", cursor, bound_to=bound)
+        after = after_id("keys", cursor, "key", bound_to=bound)
         found = await identity.keys(who, limit=limit + 1, after=after, account=account)
         return Page.of("keys", found, limit, lambda key: key.id, bound_to=bound)
 

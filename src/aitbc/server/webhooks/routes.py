@@ -9,8 +9,8 @@ from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from msgspec import Meta, Struct
 
 from aitbc.kernel.database.idempotency import IdempotencyKey
+from aitbc.kernel.http.positions import after_id
 from aitbc.kernel.identity.principal import Principal
-from aitbc.kernel.primitives import ids
 from aitbc.kernel.primitives.pagination import Cursor, InvalidCursor, Limit, Page
 from aitbc.kernel.primitives.text import Text
 from aitbc.server.webhooks.delivery_log import DeliveryLog, DeliveryNotFound, TooManyTests
@@ -111,7 +111,7 @@ class EndpointController(Controller):
         cursor: FromQuery[Cursor] = None,
     ) -> Page[Endpoint]:
         """List the caller's endpoints from the newest on, those of everybody for an admin."""
-        after = _position("webhook endpoints", cursor, "hook")
+        after = after_id("webhook endpoints", cursor, "hook")
         found = await webhook_endpoints.list_page(who, limit=limit + 1, after=after)
         return Page.of("webhook endpoints", found, limit, lambda endpoint: endpoint.id)
 
@@ -254,7 +254,7 @@ class DeliveryController(Controller):
         `status` is the older name of `state`.
         """
         state = in_state or status
-        after = _position("webhook deliveries", cursor, "dlv", endpoint or "", state or "")
+        after = after_id("webhook deliveries", cursor, "dlv", bound_to=(endpoint or "", state or ""))
         found = await webhook_log.list_page(who, endpoint=endpoint, state=state, limit=limit + 1, after=after)
         bound = (endpoint or "", state or "")
         return Page.of("webhook deliveries", found, limit, lambda delivery: delivery.id, bound_to=bound)
@@ -287,10 +287,3 @@ class DeliveryController(Controller):
     ) -> Delivery:
         """Send a message again, under the same `webhook-id`, whatever its outcome; a pending one is sent now."""
         return await webhook_log.replay(who, delivery, once)
-
-
-def _position(name: str, cursor: str | None, prefix: str, *bound_to: str) -> str | None:
-    after = Page.position(name, cursor, bound_to=bound_to)
-    if after is not None and not ids.is_id(prefix, after):
-        raise InvalidCursor
-    return after

@@ -8,6 +8,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from msgspec import Meta
 
+from aitbc.kernel.http.positions import after_id
 from aitbc.kernel.parameters import ParameterOutOfRange, ParameterUnknown
 from aitbc.kernel.primitives import ids
 from aitbc.kernel.primitives.errors import AmountOverflow
@@ -224,9 +225,7 @@ class ProposalController(Controller):
         cursor: FromQuery[Cursor] = None,
     ) -> Page[GovernanceVote]:
         """List the votes on a proposal, in the order of accounts."""
-        after = Page.position("votes", cursor, bound_to=(proposal,))
-        if after is not None and not ids.is_id("acct", after):
-            raise InvalidCursor
+        after = after_id("votes", cursor, "acct", bound_to=(proposal,))
         found = await governance_votes.page(proposal, limit=limit + 1, after=after)
         return Page.of("votes", found, limit, lambda one: one.voter, bound_to=(proposal,))
 

@@ -5,6 +5,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody
 
 from aitbc.kernel.database.idempotency import IdempotencyKey
+from aitbc.kernel.http.positions import after_id
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives import ids
 from aitbc.kernel.primitives.errors import AmountOverflow
@@ -98,9 +99,7 @@ class StakeController(Controller):
         cursor: FromQuery[Cursor] = None,
     ) -> Page[GovernanceMove]:
         """List what the caller locked, unlocked, deposited and was paid by the treasury, newest first."""
-        after = Page.position("stake_moves", cursor)
-        if after is not None and not ids.is_id("txn", after):
-            raise InvalidCursor
+        after = after_id("stake_moves", cursor, "txn")
         found = await governance_stakes.moves_of(who.account, limit=limit + 1, after=after)
         return Page.of("stake_moves", found, limit, lambda one: one.id)
 

@@ -8,7 +8,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody
 from msgspec import Meta, Struct
 
-from aitbc.kernel.primitives import ids
+from aitbc.kernel.http.positions import after_id
 from aitbc.kernel.primitives.errors import AmountOverflow, FieldError, Invalid
 from aitbc.kernel.primitives.money import InvalidAmount
 from aitbc.kernel.primitives.pagination import Cursor, InvalidCursor, Limit, Page
@@ -52,9 +52,7 @@ class TreasuryController(Controller):
     ) -> Page[GovernanceMove]:
         """List what the treasury got, pays and is to pay, newest first, of one proposal or all."""
         bound = (proposal or "",)
-        after = Page.position("treasury_moves", cursor, bound_to=bound)
-        if after is not None and not ids.is_id("txn", after):
-            raise InvalidCursor
+        after = after_id("treasury_moves", cursor, "txn", bound_to=bound)
         found = await governance_treasury.payments(proposal=proposal, limit=limit + 1, after=after)
         return Page.of("treasury_moves", found, limit, lambda one: one.id, bound_to=bound)
 

@@ -9,8 +9,8 @@ from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from msgspec import Meta, Struct
 
 from aitbc.kernel.database.idempotency import IdempotencyKey
+from aitbc.kernel.http.positions import after_id
 from aitbc.kernel.identity.principal import Principal
-from aitbc.kernel.primitives import ids
 from aitbc.kernel.primitives.errors import AmountOverflow
 from aitbc.kernel.primitives.json_schema import one_of
 from aitbc.kernel.primitives.money import InvalidAmount, parse, render
@@ -254,9 +254,7 @@ class ListingController(Controller):
         """List everybody's GPUs from the newest on, if wished only those of a model or region, or that can be had
         now."""
         bound = (model or "", region or "", str(available))
-        after = Page.position(LISTINGS, cursor, bound_to=bound)
-        if after is not None and not ids.is_id("gpu", after):
-            raise InvalidCursor
+        after = after_id(LISTINGS, cursor, "gpu", bound_to=bound)
         wish = ListingFilter(model=model, region=region, available=available, after=after, limit=limit + 1)
         found = [listing_of(one) for one in await listings.page(wish)]
         return Page.of(LISTINGS, found, limit, lambda one: one.id, bound_to=bound)
@@ -348,9 +346,7 @@ class BookingController(Controller):
         """
         state = in_state or status
         bound = (state or "",)
-        after = Page.position(BOOKINGS, cursor, bound_to=bound)
-        if after is not None and not ids.is_id("book", after):
-            raise InvalidCursor
+        after = after_id(BOOKINGS, cursor, "book", bound_to=bound)
         states = None if state is None else frozenset({str(state)})
         wish = BookingFilter(states=states, owned=True, after=after, limit=limit + 1)
         found = [booking_of(one) for one in await bookings.page(who, wish)]

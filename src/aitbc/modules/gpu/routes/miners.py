@@ -8,9 +8,9 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from msgspec import Meta, Struct
 
+from aitbc.kernel.http.positions import after_id
 from aitbc.kernel.identity.accounts import KeyBeingReplaced
 from aitbc.kernel.identity.principal import PUBLIC, Principal
-from aitbc.kernel.primitives import ids
 from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.pagination import Cursor, InvalidCursor, Limit, Page
 from aitbc.kernel.primitives.text import Text
@@ -137,9 +137,7 @@ class MinerController(Controller):
     ) -> Page[Miner]:
         """List the caller's miners from the newest on, those of everybody for an admin."""
         bound = (status or "",)
-        after = Page.position(LIST, cursor, bound_to=bound)
-        if after is not None and not ids.is_id("mnr", after):
-            raise InvalidCursor
+        after = after_id(LIST, cursor, "mnr", bound_to=bound)
         found = await miners.page(who, status=status, after=after, limit=limit + 1)
         return Page.of(LIST, found, limit, lambda miner: miner.id, bound_to=bound)
 

@@ -8,8 +8,8 @@ from litestar.params import FromPath, FromQuery, JSONBody
 from msgspec import Meta, Struct
 
 from aitbc.kernel.database.idempotency import IdempotencyKey
+from aitbc.kernel.http.positions import after_id
 from aitbc.kernel.identity.principal import Principal
-from aitbc.kernel.primitives import ids
 from aitbc.kernel.primitives.errors import AmountOverflow
 from aitbc.kernel.primitives.money import InvalidAmount, parse
 from aitbc.kernel.primitives.pagination import Cursor, InvalidCursor, Limit, Page
@@ -161,9 +161,7 @@ class AgentController(Controller):
     ) -> Page[Agent]:
         """List the active agents of everybody, or all of the caller's own, from the newest on."""
         bound = (str(own), tag or "")
-        after = Page.position("agents", cursor, bound_to=bound)
-        if after is not None and not ids.is_id("agt", after):
-            raise InvalidCursor
+        after = after_id("agents", cursor, "agt", bound_to=bound)
         wanted = AgentFilter(account=who.account if own else None, tag=tag, after=after, limit=limit + 1)
         return Page.of("agents", await agents.page(wanted), limit, lambda one: one.id, bound_to=bound)
 

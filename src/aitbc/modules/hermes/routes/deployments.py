@@ -8,6 +8,7 @@ from litestar.params import FromPath, FromQuery, JSONBody
 from msgspec import Meta, Struct
 
 from aitbc.kernel.database.idempotency import IdempotencyKey
+from aitbc.kernel.http.positions import after_id
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives import ids
 from aitbc.kernel.primitives.pagination import Cursor, InvalidCursor, Limit, Page, decode_cursor
@@ -125,9 +126,7 @@ class DeploymentController(Controller):
         cursor: FromQuery[Cursor] = None,
     ) -> Page[Deployment]:
         """List the caller's deployments, from the newest on."""
-        after = Page.position("deployments", cursor)
-        if after is not None and not ids.is_id("dep", after):
-            raise InvalidCursor
+        after = after_id("deployments", cursor, "dep")
         found = await deployments.page(who, after=after, limit=limit + 1)
         return Page.of("deployments", found, limit, lambda one: one.id)
 

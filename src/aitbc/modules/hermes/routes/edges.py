@@ -8,8 +8,8 @@ from litestar.params import FromPath, FromQuery, JSONBody
 from msgspec import Meta, Struct
 
 from aitbc.kernel.database.idempotency import IdempotencyKey
+from aitbc.kernel.http.positions import after_id
 from aitbc.kernel.identity.principal import Principal
-from aitbc.kernel.primitives import ids
 from aitbc.kernel.primitives.pagination import Cursor, InvalidCursor, Limit, Page
 from aitbc.modules.gpu.api import MinerNotFound
 from aitbc.modules.hermes.models.edge_shapes import Edge, Location
@@ -68,9 +68,7 @@ class EdgeController(Controller):
         cursor: FromQuery[Cursor] = None,
     ) -> Page[Edge]:
         """List the caller's edges, from the newest miner on."""
-        after = Page.position("edges", cursor)
-        if after is not None and not ids.is_id("mnr", after):
-            raise InvalidCursor
+        after = after_id("edges", cursor, "mnr")
         found = await edges.page(who, after=after, limit=limit + 1)
         return Page.of("edges", found, limit, lambda one: one.miner)
 

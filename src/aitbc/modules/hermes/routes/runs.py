@@ -8,8 +8,8 @@ from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from msgspec import Meta, Struct
 
 from aitbc.kernel.database.idempotency import IdempotencyKey
+from aitbc.kernel.http.positions import after_id
 from aitbc.kernel.identity.principal import Principal
-from aitbc.kernel.primitives import ids
 from aitbc.kernel.primitives.errors import AmountOverflow
 from aitbc.kernel.primitives.money import InvalidAmount, parse
 from aitbc.kernel.primitives.pagination import Cursor, InvalidCursor, Limit, Page
@@ -170,9 +170,7 @@ class AgentRunController(Controller):
     ) -> Page[AgentRun]:
         """List the runs that the caller's account pays, from the newest on."""
         bound = (in_state or "", agent or "")
-        after = Page.position("agent_runs", cursor, bound_to=bound)
-        if after is not None and not ids.is_id("run", after):
-            raise InvalidCursor
+        after = after_id("agent_runs", cursor, "run", bound_to=bound)
         states = None if in_state is None else (in_state,)
         found = await agent_runs.page(who, RunFilter(states=states, agent=agent, after=after, limit=limit + 1))
         return Page.of("agent_runs", found, limit, lambda one: one.id, bound_to=bound)

@@ -9,8 +9,8 @@ from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from msgspec import Meta, Struct
 
 from aitbc.kernel.database.idempotency import IdempotencyKey
+from aitbc.kernel.http.positions import after_id
 from aitbc.kernel.identity.principal import Principal
-from aitbc.kernel.primitives import ids
 from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.errors import AmountOverflow
 from aitbc.kernel.primitives.money import InvalidAmount, parse
@@ -158,7 +158,9 @@ class MarketBidController(Controller):
     ) -> Page[MarketBid]:
         """List the caller's own bids and requests from the newest on, those that are over too."""
         bound = (in_state or "",)
-        wanted = BidsFilter(account=who.account, state=in_state, after=_after(PAGES, cursor, bound), limit=limit + 1)
+        wanted = BidsFilter(
+            account=who.account, state=in_state, after=after_id(PAGES, cursor, "mbid", bound_to=bound), limit=limit + 1
+        )
         found = await limit_bids.page(who, wanted)
         return Page.of(PAGES, found, limit, lambda one: one.id, bound_to=bound)
 
@@ -245,13 +247,6 @@ class MarketBookController(Controller):
         cursor: FromQuery[Cursor] = None,
     ) -> Page[MarketBid]:
         """List everybody's bids and requests that rest, from the newest on: of others' nobody sees whose they are."""
-        wanted = BidsFilter(state="open", after=_after(BOOK, cursor, ()), limit=limit + 1)
+        wanted = BidsFilter(state="open", after=after_id(BOOK, cursor, "mbid"), limit=limit + 1)
         found = await limit_bids.page(who, wanted)
         return Page.of(BOOK, found, limit, lambda one: one.id)
-
-
-def _after(pages: str, cursor: str | None, bound: tuple[str, ...]) -> str | None:
-    after = Page.position(pages, cursor, bound_to=bound)
-    if after is not None and not ids.is_id("mbid", after):
-        raise InvalidCursor
-    return after

@@ -7,8 +7,8 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from aitbc.kernel.database.idempotency import IdempotencyKey
+from aitbc.kernel.http.positions import after_id
 from aitbc.kernel.identity.principal import Principal
-from aitbc.kernel.primitives import ids
 from aitbc.kernel.primitives.errors import AmountOverflow
 from aitbc.kernel.primitives.money import InvalidAmount, parse
 from aitbc.kernel.primitives.pagination import Cursor, InvalidCursor, Limit, Page
@@ -115,9 +115,7 @@ class MarketBookingController(Controller):
     ) -> Page[MarketBooking]:
         """List the bookings that the caller pays or whose miner is the caller's, from the newest on."""
         bound = (in_state or "",)
-        after = Page.position(PAGES, cursor, bound_to=bound)
-        if after is not None and not ids.is_id("book", after):
-            raise InvalidCursor
+        after = after_id(PAGES, cursor, "book", bound_to=bound)
         found = await market_bookings.page(who, BookingsFilter(state=in_state, after=after, limit=limit + 1))
         return Page.of(PAGES, found, limit, lambda one: one.id, bound_to=bound)
 

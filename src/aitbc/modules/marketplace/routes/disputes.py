@@ -8,8 +8,8 @@ from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from msgspec import Meta, Struct
 
 from aitbc.kernel.database.idempotency import IdempotencyKey
+from aitbc.kernel.http.positions import after_id
 from aitbc.kernel.identity.principal import Principal
-from aitbc.kernel.primitives import ids
 from aitbc.kernel.primitives.errors import AmountOverflow
 from aitbc.kernel.primitives.money import InvalidAmount, parse
 from aitbc.kernel.primitives.pagination import Cursor, InvalidCursor, Limit, Page
@@ -127,9 +127,7 @@ class MarketDisputeController(Controller):
     ) -> Page[MarketDispute]:
         """List the disputes of which the caller is a side, from the newest on; the operator sees all."""
         bound = (in_state or "",)
-        after = Page.position(PAGES, cursor, bound_to=bound)
-        if after is not None and not ids.is_id("dspt", after):
-            raise InvalidCursor
+        after = after_id(PAGES, cursor, "dspt", bound_to=bound)
         found = await market_disputes.page(who, DisputesFilter(state=in_state, after=after, limit=limit + 1))
         return Page.of(PAGES, found, limit, lambda one: one.id, bound_to=bound)
 

@@ -7,8 +7,8 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from aitbc.kernel.database.idempotency import IdempotencyKey
+from aitbc.kernel.http.positions import after_id
 from aitbc.kernel.identity.principal import Principal
-from aitbc.kernel.primitives import ids
 from aitbc.kernel.primitives.errors import AmountOverflow
 from aitbc.kernel.primitives.money import InvalidAmount
 from aitbc.kernel.primitives.pagination import Cursor, InvalidCursor, Limit, Page
@@ -76,9 +76,7 @@ class MarketOfferController(Controller):
     ) -> Page[MarketOffer]:
         """List the caller's own offers from the newest on, those that ended too."""
         bound = (in_state or "", miner or "")
-        after = Page.position("market_offers", cursor, bound_to=bound)
-        if after is not None and not ids.is_id("offer", after):
-            raise InvalidCursor
+        after = after_id("market_offers", cursor, "offer", bound_to=bound)
         wanted = OfferFilter(account=who.account, miner=miner, state=in_state, after=after, limit=limit + 1)
         found = await market_offers.page(wanted)
         return Page.of("market_offers", found, limit, lambda one: one.id, bound_to=bound)

@@ -5,11 +5,12 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody
 
 from aitbc.kernel.database.idempotency import IdempotencyKey
+from aitbc.kernel.http.positions import after_id
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives.pagination import Cursor, InvalidCursor, Limit, Page
 from aitbc.modules.monitoring.api import Alert
 from aitbc.modules.monitoring.models.declarations import UnusableDeclaration, WantedRule
-from aitbc.modules.monitoring.routes.monitors import READ, WRITE, position
+from aitbc.modules.monitoring.routes.monitors import READ, WRITE
 from aitbc.modules.monitoring.service.alert_rules import AlertRule, AlertRules, RuleExists, RuleNotFound, TooManyRules
 from aitbc.modules.monitoring.service.monitors import DeclaredElsewhere
 
@@ -29,7 +30,7 @@ class AlertController(Controller):
         cursor: FromQuery[Cursor] = None,
     ) -> Page[Alert]:
         """List alerts, newest first; with `firing` only those that are not cleared."""
-        before = position("alerts", cursor, "alrt", str(firing))
+        before = after_id("alerts", cursor, "alrt", bound_to=(str(firing),))
         found = await alert_rules.alerts(firing_only=firing, limit=limit + 1, before=before)
         return Page.of("alerts", found, limit, lambda alert: alert.id, bound_to=(str(firing),))
 

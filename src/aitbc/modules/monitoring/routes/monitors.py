@@ -8,8 +8,8 @@ from litestar.params import FromPath, FromQuery, JSONBody
 from msgspec import Meta, Struct
 
 from aitbc.kernel.database.idempotency import IdempotencyKey
+from aitbc.kernel.http.positions import after_id
 from aitbc.kernel.identity.principal import PUBLIC, Principal
-from aitbc.kernel.primitives import ids
 from aitbc.kernel.primitives.pagination import Cursor, InvalidCursor, Limit, Page
 from aitbc.kernel.primitives.text import Name
 from aitbc.modules.monitoring.api import Monitor, MonitorNotFound, MonitorPoint, StateChange, Window
@@ -140,7 +140,7 @@ class ChangeController(Controller):
         cursor: FromQuery[Cursor] = None,
     ) -> Page[StateChange]:
         """List the changes of states, newest first; of one monitor by its id or name, or of all."""
-        before = position("monitor changes", cursor, "mchg", monitor or "")
+        before = after_id("monitor changes", cursor, "mchg", bound_to=(monitor or "",))
         found = await monitor_history.changes(monitor=monitor, limit=limit + 1, before=before)
         return Page.of("monitor changes", found, limit, lambda change: change.id, bound_to=(monitor or "",))
 
@@ -191,7 +191,7 @@ class MaintenanceController(Controller):
         cursor: FromQuery[Cursor] = None,
     ) -> Page[Window]:
         """List maintenance windows, the one planned last first."""
-        found = await monitor_windows.list_page(limit + 1, position("maintenance", cursor, "mwin"))
+        found = await monitor_windows.list_page(limit + 1, after_id("maintenance", cursor, "mwin"))
         return Page.of("maintenance", found, limit, lambda window: window.id)
 
     @post(
@@ -251,11 +251,3 @@ class ObjectiveController(Controller):
     ) -> Objective:
         """Delete an objective that was declared over the API."""
         return await objectives.remove(who, objective)
-
-
-def position(name: str, cursor: str | None, prefix: str, *bound_to: str) -> str | None:
-    """The id that a cursor points behind; none at the beginning. Raises `InvalidCursor`."""
-    found = Page.position(name, cursor, bound_to=bound_to)
-    if found is not None and not ids.is_id(prefix, found):
-        raise InvalidCursor
-    return found

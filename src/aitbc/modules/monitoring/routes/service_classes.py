@@ -6,12 +6,13 @@ from litestar.params import FromPath, FromQuery, JSONBody
 from msgspec import Struct
 
 from aitbc.kernel.database.idempotency import IdempotencyKey
+from aitbc.kernel.http.positions import after_id
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives.money import InvalidAmount
 from aitbc.kernel.primitives.pagination import Cursor, InvalidCursor, Limit, Page
 from aitbc.modules.monitoring.models.declarations import Key, UnusableDeclaration
 from aitbc.modules.monitoring.models.service_classes import WantedServiceClass
-from aitbc.modules.monitoring.routes.monitors import WRITE, position
+from aitbc.modules.monitoring.routes.monitors import WRITE
 from aitbc.modules.monitoring.service.class_purchases import (
     ClassBoughtAhead,
     ClassPurchase,
@@ -130,7 +131,7 @@ class ClassPurchaseController(Controller):
         cursor: FromQuery[Cursor] = None,
     ) -> Page[ClassPurchase]:
         """List what your account bought, for an admin what everybody bought, newest first."""
-        found = await class_purchases.list_page(who, limit + 1, position("class purchases", cursor, "sbuy"))
+        found = await class_purchases.list_page(who, limit + 1, after_id("class purchases", cursor, "sbuy"))
         return Page.of("class purchases", found, limit, lambda purchase: purchase.id)
 
     @get(

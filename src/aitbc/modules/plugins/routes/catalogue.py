@@ -7,7 +7,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from msgspec import Meta
 
-from aitbc.kernel.primitives import ids
+from aitbc.kernel.http.positions import after_id
 from aitbc.kernel.primitives.money import InvalidAmount
 from aitbc.kernel.primitives.pagination import Cursor, InvalidCursor, Limit, Page
 from aitbc.modules.plugins.api import Plugin, PluginNotFound
@@ -123,9 +123,7 @@ class PluginCatalogueController(Controller):
         cursor: FromQuery[Cursor] = None,
     ) -> Page[PluginReview]:
         """List what accounts think of a plugin."""
-        after = Page.position("plugin_reviews", cursor, bound_to=(plugin,))
-        if after is not None and not ids.is_id("acct", after):
-            raise InvalidCursor
+        after = after_id("plugin_reviews", cursor, "acct", bound_to=(plugin,))
         found = await plugin_reviews.page(plugin, after, limit + 1)
         return Page.of("plugin_reviews", found, limit, lambda one: one.account, bound_to=(plugin,))
 

@@ -4,7 +4,7 @@ from litestar import Controller, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody
 
-from aitbc.kernel.primitives import ids
+from aitbc.kernel.http.positions import after_id
 from aitbc.kernel.primitives.pagination import Cursor, InvalidCursor, Limit, Page
 from aitbc.modules.plugins.api import PluginNotFound
 from aitbc.modules.plugins.routes.bodies import BuyPlugin
@@ -59,9 +59,7 @@ class PluginLicenceController(Controller):
         cursor: FromQuery[Cursor] = None,
     ) -> Page[PluginLicence]:
         """List the licences of the caller's account from the newest on."""
-        after = Page.position("plugin_licences", cursor)
-        if after is not None and not ids.is_id("plic", after):
-            raise InvalidCursor
+        after = after_id("plugin_licences", cursor, "plic")
         found = await plugin_licences.page(who, after, limit + 1)
         return Page.of("plugin_licences", found, limit, lambda one: one.id)
 

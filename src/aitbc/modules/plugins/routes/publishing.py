@@ -8,8 +8,8 @@ from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from msgspec import Meta
 
 from aitbc.kernel.database.idempotency import IdempotencyKey
+from aitbc.kernel.http.positions import after_id
 from aitbc.kernel.identity.principal import Principal
-from aitbc.kernel.primitives import ids
 from aitbc.kernel.primitives.errors import Invalid
 from aitbc.kernel.primitives.pagination import Cursor, InvalidCursor, Limit, Page
 from aitbc.modules.plugins.routes.bodies import (
@@ -163,9 +163,7 @@ class PluginVersionController(Controller):
     ) -> Page[PluginVersion]:
         """List the versions that the caller handed in from the newest on, for an operator everybody's."""
         bound = (plugin or "", in_state or "")
-        after = Page.position("plugin_versions", cursor, bound_to=bound)
-        if after is not None and not ids.is_id("pver", after):
-            raise InvalidCursor
+        after = after_id("plugin_versions", cursor, "pver", bound_to=bound)
         found = await plugin_releases.page(who, plugin=plugin, state=in_state, after=after, limit=limit + 1)
         return Page.of("plugin_versions", found, limit, lambda one: one.id, bound_to=bound)
 

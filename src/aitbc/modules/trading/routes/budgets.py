@@ -8,6 +8,7 @@ from litestar.params import FromPath, FromQuery, JSONBody
 from msgspec import Meta, Struct
 
 from aitbc.kernel.database.idempotency import IdempotencyKey
+from aitbc.kernel.http.positions import after_id
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives.errors import AmountOverflow
 from aitbc.kernel.primitives.money import InvalidAmount, parse
@@ -15,7 +16,6 @@ from aitbc.kernel.primitives.pagination import Cursor, InvalidCursor, Limit, Pag
 from aitbc.kernel.primitives.text import Name
 from aitbc.modules.trading.models.views import BudgetView
 from aitbc.modules.trading.routes.ledger import Amount
-from aitbc.modules.trading.routes.positions import identifier
 from aitbc.modules.trading.service.budgets import BudgetNotFound, BudgetOfOwnKey, SpendingBudgets, TooManyBudgets
 
 KeyId = Annotated[
@@ -100,7 +100,7 @@ class BudgetController(Controller):
         cursor: FromQuery[Cursor] = None,
     ) -> Page[BudgetView]:
         """List the budgets of the caller's account, with what counts against each now."""
-        after = identifier("budgets", "bdgt", cursor)
+        after = after_id("budgets", cursor, "bdgt")
         found = await spending_budgets.page(who, limit=limit + 1, after=after)
         return Page.of("budgets", found, limit, lambda budget: budget.id)
 

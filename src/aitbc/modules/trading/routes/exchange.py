@@ -9,6 +9,7 @@ from litestar.params import FromPath, FromQuery, JSONBody
 from msgspec import Meta
 
 from aitbc.kernel.database.idempotency import IdempotencyKey
+from aitbc.kernel.http.positions import after_id
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.errors import AmountOverflow
@@ -31,7 +32,7 @@ from aitbc.modules.trading.routes.exchange_bodies import (
     OfPair,
     PlaceExchangeOrder,
 )
-from aitbc.modules.trading.routes.positions import identifier, number, short_page
+from aitbc.modules.trading.routes.positions import number, short_page
 from aitbc.modules.trading.service.assets import AssetNotFound
 from aitbc.modules.trading.service.exchange.market_data import INTERVALS, MarketData
 from aitbc.modules.trading.service.exchange.orders import ExchangeOrders, OrderNotFound, OrdersFilter, TooManyOrders
@@ -215,7 +216,7 @@ class ExchangeOrderController(Controller):
     ) -> Page[ExchangeOrder]:
         """List the caller's own orders from the newest on, those that are over too."""
         bound = (of_pair or "", in_state or "")
-        after = identifier(ORDERS, "ordr", cursor, *bound)
+        after = after_id(ORDERS, cursor, "ordr", bound_to=bound)
         wanted = OrdersFilter(account=who.account, pair=of_pair, state=in_state, after=after, limit=limit + 1)
         found = await exchange_orders.page(wanted)
         return Page.of(ORDERS, found, limit, lambda one: one.id, bound_to=bound)

@@ -9,6 +9,7 @@ from litestar.params import FromPath, FromQuery
 from litestar.response import Stream
 from msgspec import Meta
 
+from aitbc.kernel.http.positions import after_id
 from aitbc.kernel.identity.principal import PUBLIC, Principal
 from aitbc.kernel.primitives import ids
 from aitbc.kernel.primitives.pagination import Cursor, InvalidCursor, Limit, Page, decode_cursor
@@ -23,7 +24,7 @@ from aitbc.modules.trading.models.views import (
     Receipt,
     ReceiptLine,
 )
-from aitbc.modules.trading.routes.positions import identifier, number
+from aitbc.modules.trading.routes.positions import number
 from aitbc.modules.trading.service.explorer import (
     BlockNotFound,
     Explorer,
@@ -56,7 +57,7 @@ class RecordController(Controller):
     ) -> Page[LedgerTransaction]:
         """List transactions from the newest on; with `reference`, those of a job or a hold."""
         bound = [reference or ""]
-        before = identifier("transactions", "txn", cursor, *bound)
+        before = after_id("transactions", cursor, "txn", bound_to=bound)
         found = await explorer.transactions(limit=limit + 1, before=before, reference=reference)
         return Page.of("transactions", found, limit, lambda transaction: transaction.id, bound_to=bound)
 

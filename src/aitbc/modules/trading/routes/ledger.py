@@ -8,6 +8,7 @@ from litestar.params import FromPath, FromQuery, JSONBody
 from msgspec import Meta, Struct
 
 from aitbc.kernel.database.idempotency import IdempotencyKey
+from aitbc.kernel.http.positions import after_id
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.errors import AmountOverflow
@@ -17,7 +18,7 @@ from aitbc.kernel.primitives.text import Name
 from aitbc.modules.trading.api import Hold, HolderNotFound, InsufficientFunds
 from aitbc.modules.trading.models.views import AccountEntry, AccountView, HoldView, LedgerReport, LedgerTransaction
 from aitbc.modules.trading.routes.assets import AssetCode
-from aitbc.modules.trading.routes.positions import identifier, moment_and_id, number
+from aitbc.modules.trading.routes.positions import moment_and_id, number
 from aitbc.modules.trading.service.assets import AssetNotFound
 from aitbc.modules.trading.service.deposits import Deposits, FaucetEmpty, FaucetOff, NotCorrectable
 from aitbc.modules.trading.service.explorer import Explorer, TransactionNotFound
@@ -93,7 +94,7 @@ class LedgerController(Controller):
         self, explorer: NamedDependency[Explorer], limit: FromQuery[Limit] = 50, cursor: FromQuery[Cursor] = None
     ) -> Page[AccountView]:
         """List every account with its money, in the order of ids: for those who run the platform."""
-        after = identifier("ledger_accounts", "acct", cursor)
+        after = after_id("ledger_accounts", cursor, "acct")
         found = await explorer.accounts(limit=limit + 1, after=after)
         return Page.of("ledger_accounts", found, limit, lambda account: account.account)
 

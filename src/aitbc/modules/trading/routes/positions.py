@@ -37,14 +37,6 @@ def short_page(name: str, rows: Sequence[T], limit: int, cursor: str | None, key
     return Page.of(name, rows[start : start + limit + 1], limit, key)
 
 
-def identifier(name: str, prefix: str, cursor: str | None, *bound_to: str) -> str | None:
-    """The id after which the page begins. Raises `InvalidCursor`."""
-    position = Page.position(name, cursor, bound_to=bound_to)
-    if position is not None and not ids.is_id(prefix, position):
-        raise InvalidCursor
-    return position
-
-
 def moment_and_name(name: str, cursor: str | None, *bound_to: str) -> tuple[datetime, str] | None:
     """The time and the id, of whatever form, after which the page begins. Raises `InvalidCursor`."""
     if cursor is None:

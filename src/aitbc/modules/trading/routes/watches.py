@@ -8,6 +8,7 @@ from litestar.params import FromPath, FromQuery, JSONBody
 from msgspec import Meta, Struct
 
 from aitbc.kernel.database.idempotency import IdempotencyKey
+from aitbc.kernel.http.positions import after_id
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives.errors import AmountOverflow
 from aitbc.kernel.primitives.money import ASSET, InvalidAmount, parse
@@ -16,7 +17,6 @@ from aitbc.kernel.primitives.text import Name
 from aitbc.modules.trading.models.watches import AddressWatch
 from aitbc.modules.trading.routes.assets import AssetCode
 from aitbc.modules.trading.routes.ledger import Amount
-from aitbc.modules.trading.routes.positions import identifier
 from aitbc.modules.trading.service.watches import MakeWatch, TooManyWatches, Watches, WatchNotFound
 
 WatchedAddress = Annotated[
@@ -91,7 +91,7 @@ class WatchController(Controller):
         cursor: FromQuery[Cursor] = None,
     ) -> Page[AddressWatch]:
         """List what the caller's account watches, in the order in which it began."""
-        after = identifier("watches", "wtch", cursor)
+        after = after_id("watches", cursor, "wtch")
         found = await address_watches.page(who, limit=limit + 1, after=after)
         return Page.of("watches", found, limit, lambda one: one.id)
 
