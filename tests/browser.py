@@ -72,8 +72,10 @@ class Page(TinyServer):
 class Tab:
     """A page that a test looks into and acts in, over the browser's own protocol for developers."""
 
-    def __init__(self, socket: ClientWebSocketResponse) -> None:
+    def __init__(self, socket: ClientWebSocketResponse, port: int) -> None:
         self._socket = socket
+        self.port = port
+        """Where the browser's protocol for developers listens."""
         self._number = 0
         self.complaints: list[str] = []
         """What the browser had to say: errors, refusals of the page's own policy, requests to others."""
@@ -150,10 +152,29 @@ async def tab(url: str, folder: Path, seconds: float = SECONDS) -> AsyncIterator
             port = await asyncio.to_thread(_port, port_file)
             async with session.get(f"http://127.0.0.1:{port}/json/list") as answer:
                 [page] = [one for one in await answer.json() if one["type"] == "page"]
-            async with session.ws_connect(page["webSocketDebuggerUrl"], max_msg_size=0) as socket:
-                opened_tab = Tab(socket)
-                for domain in ("Log", "Page", "Runtime"):
-                    await opened_tab.call(f"{domain}.enable")
-                await opened_tab.call("Page.setLifecycleEventsEnabled", enabled=True)
+            async with _attached(session, page["webSocketDebuggerUrl"], port) as opened_tab:
                 await opened_tab.call("Page.navigate", url=url)
                 yield opened_tab
+
+
+@asynccontextmanager
+async def beside(first: Tab) -> AsyncIterator[Tab]:
+    """A further tab of the same browser, before the others."""
+    at = f"http://127.0.0.1:{first.port}/json"
+    async with ClientSession() as session:
+        async with session.put(f"{at}/new?about:blank") as answer:
+            page = await answer.json()
+        async with _attached(session, page["webSocketDebuggerUrl"], first.port) as opened_tab:
+            yield opened_tab
+        async with session.get(f"{at}/close/{page['id']}") as answer:
+            assert answer.status == 200
+
+
+@asynccontextmanager
+async def _attached(session: ClientSession, url: str, port: int) -> AsyncIterator[Tab]:
+    async with session.ws_connect(url, max_msg_size=0) as socket:
+        opened_tab = Tab(socket, port)
+        for domain in ("Log", "Page", "Runtime"):
+            await opened_tab.call(f"{domain}.enable")
+        await opened_tab.call("Page.setLifecycleEventsEnabled", enabled=True)
+        yield opened_tab

@@ -59,6 +59,10 @@ class Api:
         """The answer to a command, retried under its Idempotency-Key, or where repeating is harmless by nature."""
         return self._json("POST", path, body=body, once=once, natural=natural)
 
+    def ask(self, path: str, body: Mapping[str, Any]) -> Any:
+        """The answer to what anybody may send, which is harmless to repeat; it needs no key."""
+        return self._json("POST", path, body=body, natural=True, public=True)
+
     def put(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
         """The answer to a setting, which is harmless to repeat."""
         return self._json("PUT", path, body=body, natural=True)

@@ -54,6 +54,7 @@ MEASUREMENTS: tuple[tuple[tuple[str, ...], Measurement], ...] = (
     (hostile.KEYS, hostile.measure),
     (votes.KEYS, votes.measure),
     (viewers.KEYS, viewers.measure_viewers),
+    (("life_with_viewers",), viewers.measure_lives),
     (("list_1e6_vs_1e3",), reads.measure_list),
     (("page_overview_ms",), viewers.measure_overview),
     (("verify_us_per_entry", "verify_mib"), verifying.measure),

@@ -40,6 +40,7 @@ AIMS = (
     Aim("page_overview_ms", "CPU of the overview page among 10⁶ jobs ÷ among 10³", at_most=1.3),
     Aim("sse_viewer_kib", "memory of one of 1,000 viewers of the overview", at_most=24),
     Aim("event_to_page_p99_ms", "from a sealed block to its line on the pages of 1,000 viewers", at_most=250),
+    Aim("life_with_viewers", "lives a second with 100 viewers of the overview ÷ without", at_least=0.95),
     Aim("poller_kib", "memory of one waiting miner", at_most=20),
     Aim("wake_p99_ms", "from a job's acknowledgement to a waiting miner", at_most=50),
     Aim(

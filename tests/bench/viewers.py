@@ -3,15 +3,16 @@
 import asyncio
 import http.client
 import statistics
+import threading
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from urllib.parse import urlencode
 
 import msgspec
 
-from tests.bench import reads
+from tests.bench import paid, reads
 from tests.bench.figures import Measured, quantile
 from tests.bench.ground import Ground
 from tests.bench.machine import cpu_of
@@ -19,6 +20,7 @@ from tests.bench.stage import Server
 
 VIEWS = 60
 VIEWERS = 1_000
+FEW_VIEWERS = 100
 BLOCKS = 40
 """How many blocks the viewers wait for, at least."""
 SETTLE_SECONDS = 3.0
@@ -50,6 +52,57 @@ def measure_overview(ground: Ground) -> dict[str, Measured]:
 def measure_viewers(ground: Ground) -> dict[str, Measured]:
     """`sse_viewer_kib` and `event_to_page_p99_ms`: many who watch the overview while blocks are sealed."""
     return asyncio.run(_watched(ground.server))
+
+
+def measure_lives(ground: Ground) -> dict[str, Measured]:
+    """`life_with_viewers`: lives a second while a hundred people watch the overview ÷ without them, in turns."""
+    stand, cookie = ground.main, _signed_in(ground.main.server)
+    paid.live(stand, "viewers-warm", paid.WARM_SECONDS)
+    alone, watched, blocks = [], [], 0
+    for number in range(ground.rounds):
+        alone.append(paid.live(stand, f"alone-{number}", paid.LIVES_SECONDS))
+        with _watching(stand.server.port, cookie, FEW_VIEWERS) as seen:
+            watched.append(paid.live(stand, f"watched-{number}", paid.LIVES_SECONDS))
+        assert seen, "no block came to a viewer, so nobody watched"
+        blocks += len(seen)
+    details = {
+        "lives a second without": statistics.median(one.per_second for one in alone),
+        "lives a second with": statistics.median(one.per_second for one in watched),
+        "CPU ms of a life without": statistics.median(one.cpu.total * 1000 / one.lives for one in alone),
+        "CPU ms of a life with": statistics.median(one.cpu.total * 1000 / one.lives for one in watched),
+        "blocks that came to viewers": float(blocks),
+    }
+    ratios = [one.per_second / other.per_second for one, other in zip(watched, alone, strict=True)]
+    return {"life_with_viewers": Measured.of(ratios, **details)}
+
+
+@contextmanager
+def _watching(port: int, cookie: str, count: int) -> Iterator[list[tuple[int, float]]]:
+    """So many viewers in a thread of their own, until the block ends; the blocks that they see."""
+    seen: list[tuple[int, float]] = []
+    over, begun = threading.Event(), threading.Event()
+
+    async def watch() -> None:
+        tasks = [asyncio.create_task(_watch(port, cookie, seen)) for _ in range(count)]
+        await asyncio.sleep(SETTLE_SECONDS)
+        begun.set()
+        await asyncio.to_thread(over.wait)
+        ended = [task for task in tasks if task.done()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        broken.extend(ended)
+
+    broken: list[asyncio.Task[None]] = []
+    thread = threading.Thread(target=lambda: asyncio.run(watch()))
+    thread.start()
+    try:
+        assert begun.wait(PATIENCE_SECONDS)
+        yield seen
+    finally:
+        over.set()
+        thread.join()
+    assert not broken, broken[:3]
 
 
 def _signed_in(server: Server) -> str:

@@ -1,6 +1,9 @@
 """What newcomers met in their first hour: settings that are empty, names that are wrong, a server that has not run yet."""
 
 import json
+import re
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -73,6 +76,26 @@ def test_a_miner_is_known_under_every_name_of_loopback(installation: CliInstalla
     assert "127.0.0.1" in first["url"]
     keyless = installation.person("keyless").knows(AITBC_URL=first["url"].replace("127.0.0.1", "localhost"))
     assert keyless.gets(*words)["miner"] == first["miner"]
+
+
+def test_a_machine_without_any_key_shows_a_code_that_its_owner_approves(installation: CliInstallation) -> None:
+    machine = installation.person("new-machine")
+    words = ("miner", "enrol", "--code", "--name", "cellar", "--kind", "embed", "-o", "json")
+    command, pipe = [sys.executable, "-m", "aitbc_cli.main", *words], subprocess.PIPE
+    with subprocess.Popen(
+        command, env=machine.environment, cwd=machine.home, stdout=pipe, stderr=pipe, text=True
+    ) as program:
+        try:
+            assert program.stderr is not None
+            code = next(found[1] for line in program.stderr if (found := re.search(r"code=([A-Z]{4}-[A-Z]{4})", line)))
+            approved = installation.alice.gets("miner", "approve", code.lower(), "--yes")
+            out, err = program.communicate(timeout=120)
+        finally:
+            program.kill()
+    assert (program.returncode, approved["state"], approved["name"]) == (0, "approved", "cellar"), err
+    enrolled = json.loads(out)
+    assert enrolled["fingerprint"] == approved["fingerprint"]
+    assert enrolled["miner"] in {one["id"] for one in installation.alice.gets("miner", "list", "--limit", "200")}
 
 
 def test_the_local_admin_is_known_under_every_name_of_loopback(home: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import asyncpg
 
 from aitbc.app import MODULES
+from aitbc.kernel.crypto.api_key import new_key
 from aitbc.kernel.crypto.signing import Key
 from aitbc.kernel.database.unit_of_work import Target
 from aitbc.kernel.identity.denials import ACTION
@@ -205,6 +206,8 @@ async def _things(app: TestApp, stocked: StockedApp, owner: Caller, miner: HandM
     for_sale = {"miner": rented.id, "sells": "device", "price": "0.25"}
     looked_at = {"name": "nightly", "kind": "push", "interval_seconds": 86_400}
     monitor = (await (await app.admin()).post("/api/v1/monitoring/monitors", looked_at)).json()["id"]
+    asks = {"token": new_key("enrol"), "public_key": Key.generate().public, "name": "attic"}
+    asked = (await app.client().post("/api/v1/gpu/enrolment-codes", json=asks)).json()
     promise = {"name": "embed-gold", "work": "embed", "finish_seconds": 60, "price": "0.01"}
     await (await app.admin()).post("/api/v1/monitoring/service-classes", promise)
     bought = await owner.post("/api/v1/monitoring/class-purchases", {"service_class": "embed-gold"})
@@ -235,6 +238,7 @@ async def _things(app: TestApp, stocked: StockedApp, owner: Caller, miner: HandM
             "market_bid": bid,
             "market_booking": market_booking,
             "monitor": monitor,
+            "enrolment_code": asked["code"],
             "service_class": "embed-gold",
             "class_purchase": bought.json()["id"],
             "schedule": schedule,

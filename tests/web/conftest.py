@@ -12,7 +12,7 @@ from aitbc.modules.governance.service import GovernanceSettings
 from aitbc.modules.monitoring.service import MonitoringSettings
 from tests.app import Caller, TestApp, running_app
 from tests.journeys.hand_miner import HandMiner
-from tests.web.stock import Stock, stocked
+from tests.web.stock import EMPTY, Stock, stocked
 
 BROWSER = {"Accept": "text/html,application/xhtml+xml"}
 
@@ -77,9 +77,12 @@ def anyio_backend() -> str:
 
 @pytest.fixture(scope="module")
 async def market(
-    tmp_path_factory: pytest.TempPathFactory, new_database: Callable[[], Target], anyio_backend: str
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    new_database: Callable[[], Target],
+    anyio_backend: str,
 ) -> AsyncIterator[Market]:
-    """A market with one paid job in a block."""
+    """A market with one paid job in a block, and one of everything else unless the file says `STOCKED = False`."""
     soon = {"general": 1, "parameters": 1}
     tables = {"governance": GovernanceSettings(delay_seconds=soon), "monitoring": MonitoringSettings(status_page=True)}
     async with running_app(new_database(), tmp_path_factory.mktemp("state"), tables=tables) as app:
@@ -92,7 +95,7 @@ async def market(
             await person(app, owner),
             await person(app, await app.admin()),
             miner,
-            await stocked(app, buyer, owner),
+            await stocked(app, buyer, owner) if getattr(request.module, "STOCKED", True) else EMPTY,
         )
         await made.paid_job()
         await app.service("trading").seal()

@@ -81,6 +81,10 @@ class Stock:
         )
 
 
+EMPTY: Any = None
+"""Nothing: for files whose tests look at none of it."""
+
+
 async def stocked(place: Place, buyer: Caller, owner: Caller) -> Stock:
     """Put one of everything into a market; the buyer has 300 AITBC or more."""
     miner = await HandMiner.enrol(place, owner, kinds=("ocr",), gpus=("NVIDIA H100 80GB HBM3",))

@@ -5,14 +5,13 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from aitbc.kernel.database.unit_of_work import Target
 from tests.app import Caller
-from tests.browser import Tab, tab
+from tests.browser import Tab, beside, tab
 from tests.deploy.programs import program
 from tests.journeys.hand_miner import HandMiner
 from tests.journeys.shapes import TestInstallation, installed
@@ -22,14 +21,23 @@ from tests.web.stock import PAIR, RULES, Stock, stocked
 
 BROWSER_SECONDS = 1500.0
 LOOKS = scaled([(360, True), (1280, False)], [(360, True), (360, False), (1280, True), (1280, False), (3840, False)])
-PAGES: tuple[str, ...] = ("/", "/jobs", "/jobs/new", "/miners", "/miners/enrol", "/explorer", "/explorer/transactions")
+PAGES: tuple[str, ...] = (
+    "/",
+    "/jobs",
+    "/jobs/new",
+    "/miners",
+    "/miners/enrol",
+    "/miners/approve",
+    "/explorer",
+    "/explorer/transactions",
+)
 PAGES += ("/explorer/receipts", "/explorer/verify", "/explorer/blocks/1", "/account", "/account/statement")
 PAGES += ("/account/keys", "/account/sessions", "/account/webhooks", "/market", "/market/own", "/market/bookings")
 PAGES += ("/market/book", "/market/exchange", "/market/exchange/orders")
 PAGES += ("/trades", "/trades/offers", "/trades/matches", "/trades/new-request", "/trades/new-offer", "/agents")
 PAGES += ("/agents/edges", "/agents/deployments")
 PAGES += ("/agents/runs", "/plugins", "/plugins/own", "/proposals", "/proposals/new", "/proposals/parameters")
-PAGES += ("/proposals/stake", "/proposals/treasury", "/account/usage", "/account/limits")
+PAGES += ("/proposals/stake", "/proposals/treasury", "/account/usage", "/account/limits", "/account/classes")
 PAGES += ("/graphs", "/graphs/new", "/studies", "/studies/new")
 FORMS = ("/jobs/new/embed", "/jobs/new/ocr", "/jobs/new/chat", "/jobs/new/command")
 OPERATOR: tuple[str, ...] = (
@@ -54,7 +62,7 @@ document.dispatchEvent(new Event('DOMContentLoaded'));
 
 @dataclass
 class Scene:
-    """An installation whose modules all live in processes of their own, its people, and a browser."""
+    """An installation, in full with each module in a process of its own, its people, and a browser."""
 
     installation: TestInstallation
     tab: Tab
@@ -88,7 +96,9 @@ async def scene(
 ) -> AsyncIterator[Scene]:
     """A market with a paid job whose texts have markup in them."""
     program("chromium")
-    with installed("all split", tmp_path_factory.mktemp("installation"), new_database, RULES) as installation:
+    with installed(
+        scaled("mounted", "all split"), tmp_path_factory.mktemp("installation"), new_database, RULES
+    ) as installation:
         buyer, owner = await installation.who("buyer", funds="300"), await installation.who("owner")
         miner = await HandMiner.enrol(installation, owner, gpus=("NVIDIA H100 80GB HBM3",))
         talker = await HandMiner.enrol(installation, owner, kinds=("chat",))
@@ -106,9 +116,9 @@ async def scene(
 
 
 async def _looked_at(scene: Scene, role: str, paths: tuple[str, ...]) -> dict[str, Any]:
-    """What is wrong with these pages, by page; by `make test` with every third one: all of them are asked for without a browser."""
+    """What is wrong with these pages, by page; by `make test` one of nine: all of them are asked for without a browser."""
     wrong = {}
-    for at, path in enumerate(paths if FULL else paths[::3]):
+    for at, path in enumerate(paths if FULL else paths[::9]):
         looks = LOOKS if FULL else [LOOKS[at % len(LOOKS)]]
         for width, dark in looks:
             words = re.sub(r"[a-z]+_[0-9a-z]{26}|ns-[\w.-]+", "one", path.partition("?")[0])
@@ -163,6 +173,9 @@ async def test_what_people_write_runs_nothing_and_a_receipt_is_checked_in_the_pa
     assert await scene.tab.evaluate("document.querySelectorAll('#proof .good').length") == 5
     await scene.tab.evaluate(SPOIL)
     await scene.tab.until("document.getElementById('verdict')?.textContent.includes('could not confirm')")
+    await scene.tab.go(f"{scene.url}/explorer/verify")
+    await scene.tab.evaluate("document.querySelector('a[download]').click()")
+    await scene.tab.until("document.getElementById('progress')?.textContent.startsWith('Complete: ')")
 
 
 SEEN = """Object.defineProperty(document, "hidden", {{configurable: true, get: () => {}}});
@@ -202,6 +215,7 @@ async def test_a_job_is_submitted_and_canceled_by_keyboard_alone(scene: Scene) -
     await scene.tab.until("document.querySelector('h1')?.textContent.includes('canceled')")
 
 
+@only_in_full
 async def test_gold_is_bought_by_keyboard_and_the_open_book_follows(scene: Scene) -> None:
     await scene.as_(scene.buyer)
     pair = f"{scene.url}/market/exchange/pairs/{PAIR}"
@@ -274,20 +288,20 @@ async def test_a_page_outlives_a_restart_of_the_server_with_what_was_typed(scene
     assert await scene.tab.evaluate("document.getElementById('f-texts').value") == "typed before the restart"
 
 
-@only_in_full
-async def test_a_page_says_when_its_session_has_ended(scene: Scene) -> None:
-    await scene.as_(scene.owner)
-    await scene.tab.go(f"{scene.url}/")
-    await scene.tab.until("page.times !== undefined")
-    for session in (await scene.owner.get("/api/v1/identity/sessions")).json()["data"]:
-        await scene.owner.post(f"/api/v1/identity/sessions/{session['id']}/end")
-    await scene.tab.until("document.getElementById('banner')?.textContent.includes('session has ended')")
-    await scene.tab.evaluate("document.querySelector('#banner a').click()")
-    await scene.tab.until("location.pathname === '/sign-in'")
+async def click(scene: Scene, selector: str) -> None:
+    """Click the first element of a selector where it is, with the mouse, once it is there."""
+    where = f"""(() => {{ const one = document.querySelector({selector!r});
+if (!one || document.readyState !== 'complete') return null;
+one.scrollIntoView({{block: 'center'}}); const box = one.getBoundingClientRect();
+return [box.x + box.width / 2, box.y + box.height / 2] }})()"""
+    x, y = await scene.tab.until(where)
+    for kind in ("mousePressed", "mouseReleased"):
+        await scene.tab.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
 
 
-async def test_a_link_signs_in_and_leaves_no_code_in_the_address(scene: Scene, tmp_path: Path) -> None:
+async def test_by_mouse_from_the_printed_link_to_a_paid_chat_its_receipt_and_its_block(scene: Scene) -> None:
     await scene.tab.call("Network.clearBrowserCookies")
+    await scene.tab.call("Emulation.clearDeviceMetricsOverride")
     link = (await scene.buyer.post("/api/v1/identity/sign-in-links")).json()["path"]
     await scene.tab.call("Page.navigate", url="about:blank")
     await scene.tab.go(f"{scene.url}{link}")
@@ -295,3 +309,43 @@ async def test_a_link_signs_in_and_leaves_no_code_in_the_address(scene: Scene, t
     assert "aitbc_" not in await scene.tab.evaluate(
         "location.href + JSON.stringify({...sessionStorage, ...localStorage})"
     )
+    await scene.talker.beat()
+    await click(scene, "a.main[href='/jobs/new']")
+    await click(scene, "a[href='/jobs/new/chat']")
+    await click(scene, "#f-messages")
+    await scene.tab.call("Input.insertText", text="What does the cat do?")  # the one thing that is typed
+    await click(scene, "button[value=quote]")
+    await scene.tab.until("document.getElementById('quote')?.textContent.includes('It would cost')")
+    await click(scene, "button[value=submit]")
+    await scene.tab.until("location.pathname.startsWith('/jobs/job_')")
+    [lease] = await scene.talker.poll(wait=30)
+    output = {"message": {"role": "assistant", "content": "It sleeps."}, "finish_reason": "stop"}
+    assert (await scene.talker.deliver(lease, output)).status_code == 200
+    await scene.tab.until("document.getElementById('result')?.textContent.includes('It sleeps.')")
+    await click(scene, "#top a[href^='/explorer/receipts/']")
+    await scene.tab.until("document.getElementById('verdict')?.textContent.includes('genuine')")
+    await click(scene, "a[href^='/explorer/blocks/']")
+    await scene.tab.until("document.querySelector('h1')?.textContent.startsWith('Block')")
+    assert lease["job"].removeprefix("job_") in await scene.tab.evaluate("document.getElementById('main').innerHTML")
+
+
+async def test_two_tabs_follow_each_other_and_the_end_of_their_session(scene: Scene) -> None:
+    await scene.as_(scene.owner)
+    grant = {"account": scene.owner.principal.account, "amount": "1", "reason": "to try"}
+    assert (await scene.admin.post("/api/v1/trading/deposits", grant)).status_code == 201
+    body = {"kind": "command", "input": {"program": "nothing-runs-this"}, "max_price": "0.05"}
+    job = (await scene.owner.post("/api/v1/ai/jobs", body)).json()["id"]
+    await scene.tab.go(f"{scene.url}/jobs/{job}")
+    async with beside(scene.tab) as other:
+        await other.go(f"{scene.url}/jobs/{job}")
+        await other.evaluate("document.querySelector(\"form[action$='/cancel'] button\").click()")
+        await other.until("document.querySelector('h1')?.textContent.includes('canceled')")
+        await scene.tab.call("Page.bringToFront")
+        await scene.tab.until("document.querySelector('h1')?.textContent.includes('canceled')")
+        await scene.tab.go(f"{scene.url}/")
+        await scene.tab.until("page.times !== undefined")
+        await other.evaluate("document.querySelector(\"form[action='/sign-out'] button\").click()")
+        await other.until("location.pathname === '/sign-in'")
+    await scene.tab.until("document.getElementById('banner')?.textContent.includes('session has ended')")
+    await scene.tab.evaluate("document.querySelector('#banner a').click()")
+    await scene.tab.until("location.pathname === '/sign-in'")

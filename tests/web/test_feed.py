@@ -15,8 +15,9 @@ from aitbc.web.visit import Visit, visit_of
 from tests.scale import scaled
 from tests.web.conftest import Market, Person, person
 
-CUTS = scaled(40, 1000)
-BLOCKS = scaled(12, 60)
+STOCKED = False
+CUTS = scaled(20, 1000)
+BLOCKS = scaled(6, 60)
 Event = tuple[str, int | None, Any]
 
 

@@ -288,7 +288,8 @@ async def test_graphs_and_studies_are_begun_paused_and_canceled_by_their_pages(m
         assert "&#34;what&#34;: 1" in kept
         begun = await market.buyer.send(f"/{plural}/new", text=json.dumps(described), once=f"once-{plural}-0123456789")
         one = id_in(begun, f"/{plural}")
-        assert one in (await market.buyer.get(f"/{plural}")).text
+        listed = (await market.buyer.get(f"/{plural}")).text
+        assert one in listed and '<a href="/jobs" aria-current="page">Work</a>' in listed
         assert (await market.buyer.send(f"/{plural}/{one}/pause")).status_code == 303
         assert "Go on" in (await market.buyer.get(f"/{plural}/{one}")).text
         assert one in (await market.buyer.get(f"/{plural}?state=paused")).text

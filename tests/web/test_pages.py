@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from aitbc.kernel.crypto.api_key import new_key
+from aitbc.kernel.crypto.signing import Key
 from aitbc.kernel.identity.sessions import SIGN_IN_PATH
 from aitbc.server.config.placement import LEGACY_COORDINATOR_PREFIX, LEGACY_PREFIXES
 from aitbc.web.error_pages import NOT_OURS
@@ -23,7 +25,16 @@ from aitbc.web.pages.trading import line_of
 from aitbc.web.site import PAGES
 from tests.web.conftest import BROWSER, Market, person
 
-FOR_ALL: tuple[str, ...] = ("/", "/jobs", "/jobs/new", "/miners", "/miners/enrol", "/explorer", "/explorer?empty=yes")
+FOR_ALL: tuple[str, ...] = (
+    "/",
+    "/jobs",
+    "/jobs/new",
+    "/miners",
+    "/miners/enrol",
+    "/miners/approve",
+    "/explorer",
+    "/explorer?empty=yes",
+)
 FOR_ALL += ("/explorer/transactions", "/explorer/receipts", "/explorer/verify", "/explorer/blocks/0")
 FOR_ALL += ("/account", "/account/statement", "/account/keys", "/account/sessions", "/account/webhooks")
 FOR_ALL += ("/market", "/market?q=vram+%3E%3D+1GB&sort=-price", "/market/own", "/market/bookings", "/trades")
@@ -362,6 +373,20 @@ async def test_a_miner_is_drained_resumed_and_another_is_admitted(market: Market
     assert (await market.buyer.send(f"{path}/drain")).status_code == 404
     token = await market.owner.send("/miners/enrol")
     assert token.status_code == 200 and re.search(r"aitbc_enrol_\w{39}", token.text)
+
+
+async def test_a_machine_that_shows_a_code_is_approved_by_page_and_no_other(market: Market) -> None:
+    question = {"token": new_key("enrol"), "public_key": Key.generate().public, "name": "the <b>attic"}
+    async with market.app.client() as machine:
+        asked = (await machine.post("/api/v1/gpu/enrolment-codes", json=question)).json()
+    assert 'name="code"' in (await market.owner.get("/miners/approve")).text
+    page = (await market.owner.get(asked["path"])).text
+    assert "the &lt;b&gt;attic" in page and asked["fingerprint"] in page and "Deny" in page
+    assert (await market.owner.get("/miners/approve?code=nothing")).status_code == 404
+    approved = await market.owner.send("/miners/approve", code=asked["code"], do="approve")
+    assert approved.status_code == 200 and "appears among" in approved.text
+    late = await market.buyer.send("/miners/approve", code=asked["code"], do="deny")
+    assert late.status_code == 409 and 'role="alert"' in late.text
 
 
 async def test_programs_get_problems_and_people_get_pages(market: Market) -> None:

@@ -66,6 +66,27 @@ def token(
     say("start the miner with it: AITBC_ENROLMENT_TOKEN=… aitbc miner run")
 
 
+@command(
+    app,
+    "approve",
+    examples=["aitbc miner approve BCDF-GHJK", "aitbc miner approve BCDF-GHJK --deny"],
+    changes=True,
+    ends=[NOT_FOUND],
+)
+def approve(
+    call: Call,
+    code: Annotated[str, typer.Argument(metavar="CODE", help="The code that the machine shows.")],
+    deny: Annotated[bool, typer.Option("--deny", help="Do not let it in.")] = False,
+) -> None:
+    """Let the machine that shows this code in as a miner of yours: `aitbc miner enrol --code` runs on it."""
+    path = f"/api/v1/gpu/enrolment-codes/{part(code)}"
+    asked = call.api.get(path)
+    if not deny:
+        call.confirm(f"Let {asked['name']} in, whose key is {asked['fingerprint']}?")
+    made = call.change("POST", f"{path}/{'deny' if deny else 'approve'}", natural=True)
+    call.out.one(made, columns("code", "state", "name", "fingerprint", "expires_at"), name="code")
+
+
 @command(app, "list", examples=["aitbc miner list", "aitbc miner list --status online -o csv"], lists=True)
 def list_miners(
     call: Call,

@@ -171,10 +171,13 @@ def enrol(
     region: Region = None,
     kind: Kind = None,
     token_file: TokenFile = None,
+    code: Annotated[
+        bool, typer.Option("--code", help="Show a code that its owner approves in the browser; needs no token.")
+    ] = False,
 ) -> None:
     """Enrol this machine without working yet: it makes its key, and keeps the credentials in its folder."""
     kinds = kinds_of(KindFlags(kind=kind))
-    options = options_of(call, name, state_dir, token_file, slots=slots, region=region, kinds=kinds)
+    options = options_of(*(call, name, state_dir, token_file), slots=slots, region=region, kinds=kinds, by_code=code)
     from aitbc_cli.miner import enrol_only
 
     enrolled = _guarded(enrol_only.enrol, options)
@@ -199,6 +202,7 @@ def options_of(
     slots: int,
     region: str | None,
     kinds: dict[str, dict[str, Any]],
+    by_code: bool = False,
     **how: Any,
 ) -> Any:
     """The options of the miner of this name, with a token where it is not enrolled. Raises `Stop`."""
@@ -211,7 +215,7 @@ def options_of(
         name=name,
         slots=slots,
         kinds=kinds,
-        token=_token(call, home, token_file),
+        token=_token(call, home, token_file, code_for=name if by_code else None),
         region=region,
         **how,
     )
@@ -271,13 +275,19 @@ def _folder_of(name: str) -> str:
     return name
 
 
-def _token(call: Call, home: Path, file: Path | None) -> str | None:
+def _token(call: Call, home: Path, file: Path | None, *, code_for: str | None) -> str | None:
     """The one-time token; none where the miner is enrolled already. A caller who may make tokens needs none.
+
+    With `code_for`, the machine's name, it is one of its own that its owner approves by a code.
 
     Raises `Stop` where there is none to be had: before anything is started that takes its time.
     """
     if _is_enrolled(home, call.where.url):
         return None
+    if code_for is not None:
+        from aitbc_cli.miner.approval import approved_token
+
+        return approved_token(call, home, code_for)
     if file is not None:
         return read_private(file, "--token-file")
     if os.environ.get("AITBC_ENROLMENT_TOKEN"):

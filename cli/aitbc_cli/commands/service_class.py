@@ -14,17 +14,19 @@ BOUGHT = "/api/v1/monitoring/class-purchases"
 PROMISED = (
     *columns("name", "work"),
     Column("START S", "start_seconds", "number"),
+    Column("TEXT S", "first_text_seconds", "number"),
     Column("FINISH S", "finish_seconds", "number"),
     Column("TARGET", "target", "number"),
     Column("DAYS", "period_days", "number"),
     Column("PRICE", "price", "number"),
     Column("CREDIT %", "credit_percent", "number"),
+    Column("ORIGIN", "origin"),
 )
 PURCHASE = (
     *columns("id", "service_class", "state", "starts_at", "ends_at"),
     *columns("good", "bad", "price", "credit", kind="number"),
 )
-FULL = (*PURCHASE, *columns("work", "target", "account", "transaction", "judged_at"))
+FULL = (*PURCHASE, *columns("work", "target", "account", "transaction", "judged_at", "renews", "previous"))
 Name = Annotated[str, typer.Argument(metavar="CLASS", help="The class, by its name.")]
 app = noun("class", "Service classes: jobs in time for a price, or some of it back.")
 
@@ -35,10 +37,36 @@ def list_classes(call: Call) -> None:
     call.out.rows(call.api.get(PATH)["data"], PROMISED, name="name")
 
 
-@command(app, "buy", examples=["aitbc class buy chat-gold"], changes=True, ends=[NOT_FOUND])
-def buy(call: Call, name: Name) -> None:
+@command(
+    app,
+    "buy",
+    examples=["aitbc class buy chat-gold", "aitbc class buy chat-gold --renew"],
+    changes=True,
+    ends=[NOT_FOUND],
+)
+def buy(
+    call: Call,
+    name: Name,
+    renew: Annotated[bool, typer.Option("--renew", help="Buy the next periods by themselves.")] = False,
+) -> None:
     """Buy a period, from now on or from the end of the one you have. Its price is held until the period is judged."""
-    call.out.one(call.change("POST", BOUGHT, {"service_class": name}), FULL)
+    call.out.one(call.change("POST", BOUGHT, {"service_class": name, "renews": renew}), FULL)
+
+
+@command(
+    app,
+    "renew",
+    examples=["aitbc class renew sbuy_01…", "aitbc class renew sbuy_01… --off"],
+    changes=True,
+    ends=[NOT_FOUND],
+)
+def renew(
+    call: Call,
+    purchase: Annotated[str, typer.Argument(metavar="PURCHASE", help="The purchase, sbuy_….")],
+    off: Annotated[bool, typer.Option("--off", help="Buy no further period.")] = False,
+) -> None:
+    """Have the next period bought by itself, half an hour before this one ends, at the same price."""
+    call.out.one(call.change("PUT", f"{BOUGHT}/{part(purchase)}/renewal", {"renews": not off}), FULL)
 
 
 @command(app, "bought", examples=["aitbc class bought"], lists=True)
@@ -70,13 +98,17 @@ def create(
     start: Annotated[
         int | None, typer.Option("--start", help="Within how many seconds a miner is to begin it.")
     ] = None,
+    first_text: Annotated[
+        int | None, typer.Option("--first-text", help="Within how many seconds its first text is to come.")
+    ] = None,
     target: Annotated[float, typer.Option("--target", help="Which share of the jobs: 0.99.")] = 0.99,
     days: Annotated[int, typer.Option("--days", help="How long a period is.")] = 30,
     credit: Annotated[int, typer.Option("--credit", help="How much of the price comes back, in percent.")] = 100,
 ) -> None:
     """Declare a class that accounts may buy (admins)."""
     body: dict[str, Any] = {"name": name, "work": work, "finish_seconds": finish, "price": price}
-    body |= {"start_seconds": start, "target": target, "period_days": days, "credit_percent": credit}
+    body |= {"start_seconds": start, "first_text_seconds": first_text}
+    body |= {"target": target, "period_days": days, "credit_percent": credit}
     call.out.one(call.change("POST", PATH, body), PROMISED)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 GRACE_SECONDS = 30.0
 NOT_ENROLLED = (
     "this miner is not enrolled here; its owner makes a token with `aitbc miner token`, "
-    "and the miner finds it in AITBC_ENROLMENT_TOKEN"
+    "and the miner finds it in AITBC_ENROLMENT_TOKEN; or `aitbc miner enrol --code` shows a code to approve"
 )
 
 

@@ -12,7 +12,7 @@ from aitbc.kernel.primitives.errors import NotFound
 
 _TYPES = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
 _STATIC = files("aitbc.web") / "static"
-NAMES = ("app.css", "app.js", "live.js", "receipt.js", "icon.svg")
+NAMES = ("app.css", "app.js", "live.js", "receipt.js", "download.js", "icon.svg")
 FOREVER = {"cache-control": "public, max-age=31536000, immutable"}
 
 

@@ -8,13 +8,15 @@ from markupsafe import Markup
 WIDTH, HEIGHT, GAP = 600.0, 96.0, 2.0
 COLUMNS_MIN = 14
 """A few bars are drawn as thin as this many, at the left."""
+BARS_MAX = 300
+"""More numbers than this are drawn in groups, each by its most extreme one: thinner bars would not be seen."""
 LEAST = 2.0
 """The height of a bar that is more than zero, so that it is seen."""
 
 
 def bars(values: Sequence[float | None], label: str) -> Markup:
     """Bars from left to right; what is none or not finite is a gap, and what is negative hangs from the line."""
-    known = [value if value is not None and math.isfinite(value) else None for value in values]
+    known = _grouped([value if value is not None and math.isfinite(value) else None for value in values])
     top = max((value for value in known if value is not None), default=0.0)
     low = min(0.0, *(value for value in known if value is not None), 0.0)
     top = max(top, 0.0)
@@ -26,6 +28,12 @@ def bars(values: Sequence[float | None], label: str) -> Markup:
         '<svg class="chart" role="img" aria-label="{}" viewBox="0 0 {:g} {:g}" preserveAspectRatio="none">'
         '{}<line class="axis" x1="0" x2="{:g}" y1="{:.2f}" y2="{:.2f}"/></svg>'
     ).format(label, WIDTH, HEIGHT, drawn, WIDTH, max(zero - 0.5, 0.5), max(zero - 0.5, 0.5))
+
+
+def _grouped(values: list[float | None]) -> list[float | None]:
+    size = math.ceil(len(values) / BARS_MAX) or 1
+    groups = (values[at : at + size] for at in range(0, len(values), size))
+    return [max((one for one in group if one is not None), key=abs, default=None) for group in groups]
 
 
 def _bar(value: float | None, left: float, step: float, zero: float, span: float) -> Markup:

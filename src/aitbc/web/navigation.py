@@ -12,11 +12,18 @@ class Entry(Struct, frozen=True):
     path: str
     scope: str
     """Who lacks it is not shown the entry; the API decides what they may see in any case."""
+    further: tuple[str, ...] = ()
+    """Where its other pages begin."""
+
+    def holds(self, path: str) -> bool:
+        """Whether a page belongs to this entry."""
+        places: tuple[str, ...] = () if self.path == "/" else (self.path, *self.further)
+        return path == self.path or path.startswith(places)
 
 
 MENU = (
     Entry("Overview", "/", "chain:read"),
-    Entry("Work", "/jobs", "jobs:read"),
+    Entry("Work", "/jobs", "jobs:read", ("/graphs", "/studies")),
     Entry("Miners", "/miners", "miners:read"),
     Entry("Market", "/market", "market:read"),
     Entry("Trades", "/trades", "trades:read"),

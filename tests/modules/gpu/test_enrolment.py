@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -290,3 +291,56 @@ async def test_the_key_in_an_answer_to_a_legacy_registration_ends_with_its_owner
     keys = await identity.keys(owner.principal, limit=9, after=None)
     (given,) = [key for key in keys if key.kind == "miner"]
     assert given.expires_at <= short.expires_at
+
+
+async def test_a_machine_asks_with_a_code_and_enrols_once_its_owner_has_approved_it(fleet: Fleet) -> None:
+    owner, other = await fleet.owner(), await fleet.owner()
+    rig, token = Rig(fleet), new_key("enrol")
+    question = {"token": token, "public_key": rig.key.public, "name": "attic"}
+
+    async def ask(status: int = 200, **changes: str) -> dict[str, Any]:
+        async with fleet.stage.client() as client:
+            answer = await client.post(f"{GPU}/enrolment-codes", json=question | changes)
+        assert answer.status_code == status, answer.text
+        return dict(answer.json())
+
+    asked = await asyncio.gather(*(ask() for _ in range(5)))
+    assert len({one["code"] for one in asked}) == 1 and {one["state"] for one in asked} == {"waiting"}
+    code, shown = asked[0]["code"], key_fingerprint(rig.key.public)
+    assert asked[0]["path"] == f"/miners/approve?code={code}"
+    assert (await rig.enrol(token)).status_code == 403  # nobody has approved it
+    assert (await ask(403, public_key=Rig(fleet).key.public))["code"] == "invalid_enrolment_token"
+    assert (await ask(403, token="aitbc_enrol_x"))["code"] == "invalid_enrolment_token"
+    typed = code.lower().replace("-", " ")
+    found = (await owner.get(f"{GPU}/enrolment-codes/{typed}")).json()
+    assert (found["name"], found["fingerprint"], found["state"]) == ("attic", shown, "waiting")
+    assert (await owner.get(f"{GPU}/enrolment-codes/BCDF-BCDF")).status_code == 404
+    path = f"{GPU}/enrolment-codes/{code}"
+    answers = await asyncio.gather(*(owner.post(f"{path}/approve") for _ in range(5)))
+    assert [one.json()["state"] for one in answers] == ["approved"] * 5
+    for late, act in ((other, "approve"), (other, "deny"), (owner, "deny")):
+        refused = await late.post(f"{path}/{act}")
+        assert (refused.status_code, refused.json()["code"]) == (409, "enrolment_code_answered")
+    assert (await ask())["state"] == "approved"
+    assert (await rig.enrol(token)).status_code == 201
+    assert (await fleet.see(owner, rig))["account"] == owner.principal.account
+    assert (await Rig(fleet).enrol(token)).status_code == 409  # one machine
+    for table in ("enrolment_codes", "answers", "audit"):
+        assert not [row for row in await fleet.sql(f"SELECT t::text AS row FROM gpu.{table} t") if token in row["row"]]
+
+
+async def test_a_code_that_is_denied_or_not_answered_in_time_gives_nothing(fleet: Fleet) -> None:
+    owner = await fleet.owner()
+    rigs, tokens = [Rig(fleet) for _ in range(2)], [new_key("enrol") for _ in range(2)]
+    questions = [
+        {"token": token, "public_key": rig.key.public, "name": "attic"} for rig, token in zip(rigs, tokens, strict=True)
+    ]
+    async with fleet.stage.client() as client:
+        codes = [(await client.post(f"{GPU}/enrolment-codes", json=one)).json()["code"] for one in questions]
+        assert (await owner.post(f"{GPU}/enrolment-codes/{codes[0]}/deny")).json()["state"] == "denied"
+        clock.move(timedelta(minutes=10, seconds=1))
+        for code in codes:
+            assert (await owner.post(f"{GPU}/enrolment-codes/{code}/approve")).status_code == 404
+        states = [(await client.post(f"{GPU}/enrolment-codes", json=one)).json()["state"] for one in questions]
+    assert states == ["denied", "expired"]
+    assert [(await rig.enrol(token)).status_code for rig, token in zip(rigs, tokens, strict=True)] == [403, 403]

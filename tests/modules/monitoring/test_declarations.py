@@ -31,7 +31,14 @@ target = 0.99
 title = "New disks"
 starts_at = 2099-01-01T00:00:00Z
 ends_at = 2099-01-02T00:00:00Z
+
+[[service_classes]]
+name = "chat-gold"
+work = "chat"
+finish_seconds = 60
+price = "5"
 """
+CLASS = '[[service_classes]]\nname = "chat-gold"\nwork = "chat"\nfinish_seconds = 60\nprice = "6"\n'
 
 
 async def test_a_file_declares_changes_and_takes_back_without_a_restart(
@@ -47,16 +54,21 @@ async def test_a_file_declares_changes_and_takes_back_without_a_restart(
         assert rules["site-down"]["origin"] == "file" and rules["parts-down"]["origin"] == "built_in"
         assert [one["name"] for one in (await watched.get("objectives"))["data"]] == ["site-99"]
         assert [one["title"] for one in (await watched.get("maintenance"))["data"]] == ["New disks"]
-        refused = await watched.admin.client.delete(f"{PATH}/monitors/{site.id}")
-        assert refused.json()["code"] == "declared_elsewhere"
+        (sold,) = (await watched.get("service-classes"))["data"]
+        assert (sold["name"], sold["origin"], sold["price"]) == ("chat-gold", "file", "5")
+        for path in (f"monitors/{site.id}", "service-classes/chat-gold"):
+            refused = await watched.admin.client.delete(f"{PATH}/{path}")
+            assert refused.json()["code"] == "declared_elsewhere"
 
-        file.write_text('[[monitors]]\nname = "site"\nkind = "tcp"\ntarget = "127.0.0.1:9"\n')
+        file.write_text('[[monitors]]\nname = "site"\nkind = "tcp"\ntarget = "127.0.0.1:9"\n' + CLASS)
         await watched.step(1)
         again = await watched.monitor("site")
         assert (again.id, again.kind) == (site.id, "tcp")
         assert "site-down" not in {one["name"] for one in (await watched.get("alert-rules"))["data"]}
         (window,) = (await watched.get("maintenance"))["data"]
         assert window["state"] == "canceled"
+        (dearer,) = (await watched.get("service-classes"))["data"]
+        assert (dearer["price"], dearer["origin"]) == ("6", "file") and dearer["id"] != sold["id"]
 
         for fault in (
             "[[monitors]\n",
@@ -65,6 +77,8 @@ async def test_a_file_declares_changes_and_takes_back_without_a_restart(
             '[[monitors]]\nname = "module/ai"\nkind = "miners"\n',
             '[[rules]]\nname = "r"\nsource = "figure"\ntarget = "not a figure"\n',
             '[[monitors]]\nname = "d"\nkind = "miners"\n[[monitors]]\nname = "d"\nkind = "miners"\n',
+            CLASS.replace("60", "0"),
+            CLASS + "start_seconds = 61\n",
         ):
             file.write_text(fault)
             await watched.step(20)
@@ -79,4 +93,5 @@ async def test_a_file_declares_changes_and_takes_back_without_a_restart(
         await watched.step(20)
         assert (await watched.monitor("declarations")).state == "up"
         assert "site" not in {one["name"] for one in (await watched.get("monitors"))["data"]}
+        assert (await watched.get("service-classes"))["data"] == []
     clock.move(timedelta())

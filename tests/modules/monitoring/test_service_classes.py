@@ -1,6 +1,7 @@
 """Service classes: bought, judged once by what the jobs were like, and credited once out of what was paid."""
 
 import asyncio
+import json
 import uuid
 from datetime import timedelta
 from typing import Any
@@ -142,7 +143,9 @@ async def test_what_cannot_be_sold_or_bought_is_refused_and_leaves_nothing(watch
     assert (await buy(who, "nothing", 404))["code"] == "service_class_not_found"
     same = {"name": name, "work": "embed", "finish_seconds": 60, "price": "1"}
     assert (await watched.post("service-classes", same, 409))["code"] == "service_class_exists"
-    for wrong in ({"start_seconds": 60}, {"price": "0"}, {"target": 1}, {"credit_percent": 0}, {"period_days": 91}):
+    wrongs: list[dict[str, Any]] = [{"start_seconds": 60}, {"first_text_seconds": 60}]
+    wrongs += [{"start_seconds": 9, "first_text_seconds": 9}]
+    for wrong in (*wrongs, {"price": "0"}, {"target": 1}, {"credit_percent": 0}, {"period_days": 91}):
         refused = await watched.admin.post(CLASSES, same | {"name": "other"} | wrong)
         assert refused.status_code in {400, 422}, (wrong, refused.text)
     assert name in {one["name"] for one in (await who.get(CLASSES)).json()["data"]}
@@ -150,6 +153,70 @@ async def test_what_cannot_be_sold_or_bought_is_refused_and_leaves_nothing(watch
     assert (await buy(who, name, 404))["code"] == "service_class_not_found"
     assert (await watched.admin.client.delete(f"{CLASSES}/{name}")).status_code == 404
     assert (await who.get(f"{BOUGHT}/{second['id']}")).json()["state"] == "active"  # what was bought stays
+
+
+async def test_a_period_is_followed_by_the_next_until_its_buyer_or_the_money_or_the_class_ends_that(
+    watched: Watched,
+) -> None:
+    who, other = await watched.app.who("renewing", funds="7"), await watched.app.who("curious")
+    sold = await declared(watched, price="3")
+    first = (await who.post(BOUGHT, {"service_class": sold["name"], "renews": True})).json()
+    assert first["renews"] and first["previous"] is None
+    clock.move(timedelta(hours=23))
+    await watched.service.judge_classes()
+    assert [one["id"] for one in (await who.get(BOUGHT)).json()["data"]] == [first["id"]]  # it is too early
+    clock.move(timedelta(minutes=31))
+    await asyncio.gather(*(watched.service.judge_classes() for _ in range(4)))
+    second, before = (await who.get(BOUGHT)).json()["data"]
+    assert (second["previous"], second["starts_at"]) == (first["id"], first["ends_at"])
+    assert (second["state"], second["renews"], before["renews"]) == ("active", True, False)
+    assert await balance(who) == (parse("1"), parse("6"))
+    renewal = f"{BOUGHT}/{second['id']}/renewal"
+    assert (await other.client.put(renewal, json={"renews": False})).status_code == 404
+    for renews in (False, False, True):
+        answer = await who.client.put(renewal, json={"renews": renews})
+        assert (answer.status_code, answer.json()["renews"]) == (200, renews)
+    clock.move(timedelta(days=1))
+    await watched.service.judge_classes()
+    third = (await who.get(BOUGHT)).json()["data"][0]
+    assert (third["previous"], third["state"]) == (second["id"], "placed")  # its money may still come
+    clock.move(timedelta(minutes=40))
+    await watched.service.judge_classes()
+    assert (await who.get(f"{BOUGHT}/{third['id']}")).json()["state"] == "refused"
+    over = await who.client.put(renewal, json={"renews": True})
+    assert (over.status_code, over.json()["code"]) == (409, "class_purchase_over")
+    rich = await watched.app.who("rich", funds="9")
+    kept = (await rich.post(BOUGHT, {"service_class": sold["name"], "renews": True})).json()
+    assert (await watched.admin.client.delete(f"{CLASSES}/{sold['name']}")).status_code == 200
+    clock.move(timedelta(hours=23, minutes=45))
+    await watched.service.judge_classes()
+    assert [one["renews"] for one in (await rich.get(BOUGHT)).json()["data"]] == [False]
+    async with watched.service.db.raw() as connection:
+        told = await connection.fetch(
+            "SELECT body FROM monitoring.outbox WHERE kind = 'monitoring.class_renewal_ended'"
+        )
+    reasons = {one["purchase"]: one["reason"] for one in (json.loads(row["body"]) for row in told)}
+    assert "price" in reasons[second["id"]] and "not sold" in reasons[kept["id"]]
+
+
+async def test_a_first_text_that_comes_late_is_not_in_time(watched: Watched) -> None:
+    who = await watched.app.who("reader", funds="10")
+    miner = await HandMiner.enrol(watched.app, await watched.app.who("writer"), kinds=("chat",))
+    sold = await declared(watched, work="chat", start_seconds=None, first_text_seconds=5)
+    bought = await buy(who, sold["name"])
+    body = {"kind": "chat", "input": {"messages": [{"role": "user", "content": "hi"}]}, "max_price": "0.05"}
+    for late in (0, 6):
+        assert (await who.post("/api/v1/ai/jobs", body)).status_code == 201
+        await miner.beat()
+        (lease,) = await miner.poll(wait=30)
+        clock.move(timedelta(seconds=late))
+        told = {"token": lease["token"], "parts": [{"sequence": 1, "text": "The cat sleeps."}]}
+        assert (await miner.client.post(f"/api/v1/gpu/leases/{lease['attempt']}/parts", json=told)).status_code == 200
+        clock.move(timedelta(seconds=7))  # the rest may take its time
+        output = {"message": {"role": "assistant", "content": "The cat sleeps."}, "finish_reason": "stop"}
+        assert (await miner.deliver(lease, output)).status_code == 200
+    so_far = (await who.get(f"{BOUGHT}/{bought['id']}")).json()
+    assert (so_far["good"], so_far["bad"]) == (1, 1)
 
 
 @given(st.integers(0, 10**15), st.integers(1, 100))

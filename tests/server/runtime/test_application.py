@@ -144,6 +144,7 @@ OPEN = {
         "/.well-known/security.txt",
     ),
     *("/api/v1/ai/kinds", "/api/v1/ai/models", "/api/v1/gpu/enrolments", "/api/v1/trading/chain/keys"),
+    "/api/v1/gpu/enrolment-codes",
     *("/a2a/keys", "/a2a/{agent}/.well-known/agent-card.json"),
     *("/api/v1/monitoring/status", "/api/v1/monitoring/push"),
 }
@@ -161,7 +162,8 @@ async def test_the_router_has_no_other_open_doors_than_these(stage: TestApp) -> 
     }
     assert {path for path, _ in found if not path.startswith(legacy_prefixes)} == OPEN
     changing = {(path, method) for path, method in found if method != "GET"}
-    assert changing == {("/api/v1/gpu/enrolments", "POST"), ("/api/v1/monitoring/push", "POST")}
+    doors = ("gpu/enrolments", "gpu/enrolment-codes", "monitoring/push")
+    assert changing == {(f"/api/v1/{door}", "POST") for door in doors}
 
 
 async def test_a_key_without_the_scope_is_refused(stage: TestApp) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 from datetime import timedelta
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from standardwebhooks import Webhook
@@ -12,6 +13,7 @@ from aitbc.kernel.database.outbox import Event
 from aitbc.kernel.database.unit_of_work import Database, Target
 from aitbc.kernel.primitives import clock
 from aitbc.kernel.primitives.ids import new_id, new_uuid
+from aitbc.kernel.primitives.trace_context import span_id_of
 from aitbc.modules.ai.events import JobClosed
 from aitbc.server.config.settings import WebhookSettings
 from aitbc.server.webhooks.delivery_log import TESTS_MAX
@@ -23,6 +25,7 @@ from tests.server.webhooks.receiver import Received, Receiver
 
 ENDPOINTS = "/api/v1/webhooks/endpoints"
 DELIVERIES = "/api/v1/webhooks/deliveries"
+TRACE = "0af7651916cd43dd8448eb211c80319c"
 JOB = {"kind": "embed", "input": {"texts": ["x"]}, "max_price": "0.05"}
 
 
@@ -34,10 +37,11 @@ async def endpoint_of(who: Caller, receiver: Receiver, **more: Any) -> dict[str,
 
 
 async def paid_job(stage: TestApp, who: Caller) -> dict[str, Any]:
-    """A job that was done and paid."""
+    """A job that was submitted under a trace, done and paid."""
     miner = await HandMiner.enrol(stage, who)
     await miner.beat()
-    job = (await who.post("/api/v1/ai/jobs", JOB)).json()["id"]
+    headers = {"traceparent": f"00-{TRACE}-b7ad6b7169203331-01", "Idempotency-Key": uuid4().hex}
+    job = (await who.client.post("/api/v1/ai/jobs", json=JOB, headers=headers)).json()["id"]
     (lease,) = await miner.poll()
     assert (await miner.deliver(lease)).status_code == 200
     return dict((await who.get(f"/api/v1/ai/jobs/{job}")).json())
@@ -83,6 +87,8 @@ async def test_a_paid_job_is_told_at_once_and_signed(
     found = await ended(who, message.id)
     assert (found["state"], found["attempts"], found["status"], found["error"]) == ("delivered", 1, 200, None)
     assert found["body"].encode() == message.body
+    assert message.headers["traceparent"] == f"00-{TRACE}-{span_id_of(f'{message.id}/1')}-01"
+    assert found["trace_id"] == TRACE
     # The relay brings the same event once more, and finds that it was told.
     monkeypatch.undo()
     clock.move(timedelta(minutes=1))
@@ -111,6 +117,7 @@ async def test_what_cannot_be_heard_at_once_is_brought_by_the_relay(
         await relay.deliver_due()
     (message,) = await receiver.until(1)
     assert message.told["data"]["job"] == job["id"]
+    assert message.headers["traceparent"].split("-")[1] == TRACE
 
 
 class ParcelArrived(Event, frozen=True, kw_only=True):

@@ -21,7 +21,7 @@ from aitbc.kernel.database.outbox import ATTEMPTS_MAX, Event, decode
 from aitbc.kernel.database.unit_of_work import Database
 from aitbc.kernel.primitives.clock import elapsed, now
 from aitbc.kernel.primitives.errors import AppError
-from aitbc.kernel.primitives.request_id import request_id
+from aitbc.kernel.primitives.request_id import event_requests, request_id
 from aitbc.kernel.primitives.tasks import is_set_within
 
 LEASE = timedelta(seconds=30)
@@ -200,7 +200,7 @@ class Relay:
                 outcome[row.id] = f"it no longer decodes: {error}"
         for subscriber in self._subscribers.get(kind, ()):
             try:
-                await subscriber.receive([(row.id, event) for row, event in events])
+                await _receive(subscriber, events)
             except Exception as error:  # noqa: BLE001
                 log.warning(
                     "events_failed", subscriber=subscriber.name, kind=kind, count=len(events), reason=repr(error)
@@ -215,7 +215,7 @@ class Relay:
         for row, event in events:
             token = request_id.set(row.request_id)
             try:
-                await subscriber.receive([(row.id, event)])
+                await _receive(subscriber, [(row, event)])
             except Exception as error:  # noqa: BLE001
                 outcome[row.id] = f"{subscriber.name}: {error!r}"[:2000]
                 log.warning(
@@ -260,6 +260,15 @@ class Relay:
                         attempts=row.attempts,
                         reason=reason,
                     )
+
+
+async def _receive(subscriber: Subscriber, events: Sequence[tuple[OutboxRow, Event]]) -> None:
+    """Have a subscriber receive events; meanwhile it can see which request published each."""
+    token = event_requests.set({row.id: row.request_id for row, _ in events})
+    try:
+        await subscriber.receive([(row.id, event) for row, event in events])
+    finally:
+        event_requests.reset(token)
 
 
 def is_critical(kind: str) -> bool:

@@ -14,6 +14,7 @@ from aitbc.modules.gpu.legacy.listings import CoordinatorMarket, ListedGpuContro
 from aitbc.modules.gpu.legacy.miners import CoordinatorMinerController, LegacyMinerController
 from aitbc.modules.gpu.models.tables import Base
 from aitbc.modules.gpu.routes.bookings import BookingController, ListingController
+from aitbc.modules.gpu.routes.enrolment_codes import EnrolmentCodeController
 from aitbc.modules.gpu.routes.machines import MachineController, MachineSocketController, MachineWorkController
 from aitbc.modules.gpu.routes.miners import EnrolmentController, MinerController
 from aitbc.modules.gpu.routes.proofs import HardwareController, ProofController
@@ -23,6 +24,7 @@ from aitbc.modules.gpu.service.booking_receipts import BookingReceipts
 from aitbc.modules.gpu.service.bookings import Bookings
 from aitbc.modules.gpu.service.earned import Earned
 from aitbc.modules.gpu.service.enrolment import Enrolment
+from aitbc.modules.gpu.service.enrolment_codes import EnrolmentCodes
 from aitbc.modules.gpu.service.heartbeats import Heartbeats
 from aitbc.modules.gpu.service.listings import Listings
 from aitbc.modules.gpu.service.machine_relay import MachineRelay
@@ -42,6 +44,7 @@ module = Module(
     metadata=Base.metadata,
     routes=(
         EnrolmentController,
+        EnrolmentCodeController,
         MinerController,
         WorkController,
         ProofController,
@@ -57,6 +60,7 @@ module = Module(
         "miners": Miners,
         "earned": Earned,
         "enrolment": Enrolment,
+        "enrolment_codes": EnrolmentCodes,
         "heartbeats": Heartbeats,
         "work": MinerWork,
         "reputations": Reputations,

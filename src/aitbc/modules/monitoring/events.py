@@ -45,6 +45,30 @@ class AlertsChanged(Event, frozen=True, kw_only=True):
         }
 
 
+class ClassRenewalEnded(Event, frozen=True, kw_only=True):
+    """A service class that was to be renewed is not: it is not sold any more, or its price was not there."""
+
+    kind: ClassVar[str] = "monitoring.class_renewal_ended"
+    concerns: ClassVar[tuple[str, ...]] = ("account",)
+    account: str
+    """Who bought it."""
+    purchase: str
+    """The last period."""
+    service_class: str
+    """The class, by its name."""
+    reason: str
+    ended_at: datetime
+
+    def public(self) -> Mapping[str, Any]:
+        """The last period, its class, and why no other one follows."""
+        return {
+            "purchase": self.purchase,
+            "service_class": self.service_class,
+            "reason": self.reason,
+            "ended_at": self.ended_at,
+        }
+
+
 class ClassJudged(Event, frozen=True, kw_only=True):
     """A period of a service class that an account bought was judged."""
 

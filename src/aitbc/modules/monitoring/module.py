@@ -20,6 +20,7 @@ from aitbc.modules.monitoring.routes.status import StatusController
 from aitbc.modules.monitoring.service import MonitoringService, MonitoringSettings
 from aitbc.modules.monitoring.service.alert_rules import AlertRules
 from aitbc.modules.monitoring.service.class_purchases import ClassPurchases
+from aitbc.modules.monitoring.service.class_renewals import ClassRenewals
 from aitbc.modules.monitoring.service.history import MonitorHistory
 from aitbc.modules.monitoring.service.monitors import Monitors
 from aitbc.modules.monitoring.service.objectives import Objectives
@@ -58,6 +59,7 @@ module = Module(
         "upkeep_runs": UpkeepRuns,
         "service_classes": ServiceClasses,
         "class_purchases": ClassPurchases,
+        "class_renewals": ClassRenewals,
     },
     handles=dict.fromkeys(
         (MinerChanged, BookingStarted, BookingEnded, HoldExpired, AgreementSigned, TradeEnded),

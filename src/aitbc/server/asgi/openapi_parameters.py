@@ -43,6 +43,7 @@ PATH = {
     "window": ("The maintenance window.", f"mwin_{ID}"),
     "service_class": ("The service class, by its id or name.", f"scls_{ID}"),
     "class_purchase": ("The purchase of a service class.", f"sbuy_{ID}"),
+    "enrolment_code": ("The code that a machine shows; case and spaces do not matter.", "BCDF-GHJK"),
     "market_maker": ("The market maker.", f"mmkr_{ID}"),
     "order": ("The order.", f"ordr_{ID}"),
     "pair": ("The pair: what is bought and sold, a dash, and what it is paid in.", "GOLD-AITBC"),

@@ -24,6 +24,8 @@ from aitbc.kernel.primitives import ids
 from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.errors import AppError
 from aitbc.kernel.primitives.tasks import cancel_and_wait, is_set_within
+from aitbc.kernel.primitives.trace_context import span_id_of, traceparent_of
+from aitbc.kernel.telemetry.spans import Span, is_traced, record
 from aitbc.server.webhooks.egress import DestinationRefused, EgressPolicy, NotPublic
 from aitbc.server.webhooks.signing import signatures
 from aitbc.server.webhooks.tables import State
@@ -53,7 +55,7 @@ WITH due AS (
     WHERE w.disabled_at IS NULL ORDER BY d.due_at LIMIT $4)
 UPDATE kernel.webhook_deliveries d SET attempts = d.attempts + 1, due_at = $5
 FROM due, kernel.webhook_endpoints w WHERE d.id = due.id AND w.id = d.endpoint
-RETURNING d.id, d.endpoint, d.body, d.attempts, w.url, w.version, w.secret, w.previous_secret, w.previous_until"""  # noqa: S608
+RETURNING d.id, d.endpoint, d.body, d.attempts, d.trace_id, w.url, w.version, w.secret, w.previous_secret, w.previous_until"""  # noqa: S608
 
 RECORD_OUTCOMES = """
 UPDATE kernel.webhook_deliveries d
@@ -85,11 +87,17 @@ class LeasedDelivery(Struct, frozen=True):
     endpoint: UUID
     body: str
     attempts: int
+    trace_id: str | None
     url: str
     version: int
     secret: bytes
     previous_secret: bytes | None
     previous_until: datetime | None
+
+    @property
+    def span(self) -> str:
+        """The span of this attempt, in hexadecimal: it follows from the delivery and the number of the attempt."""
+        return span_id_of(f"{ids.encode('dlv', self.id)}/{self.attempts}")
 
 
 class Outcome(Struct, frozen=True):
@@ -230,7 +238,7 @@ class DeliveryWorker:
             self._wake.set()
 
     async def _send(self, leased: LeasedDelivery) -> Outcome:
-        status, error = None, None
+        status, error, began_at = None, None, now()
         try:
             client = await self._client()
             async with asyncio.timeout(TIMEOUT_SECONDS):
@@ -239,7 +247,9 @@ class DeliveryWorker:
             error = _reason(failure)
         if status is not None and not 200 <= status < 300:
             error = f"HTTP {status}" + ("; redirects are not followed" if 300 <= status < 400 else "")
-        return Outcome(leased, now(), status, error)
+        outcome = Outcome(leased, now(), status, error)
+        _trace(outcome, began_at)
+        return outcome
 
     async def _post(self, client: Any, leased: LeasedDelivery) -> int:
         self._egress.check(leased.url)
@@ -256,6 +266,8 @@ class DeliveryWorker:
             "webhook-timestamp": str(timestamp),
             "webhook-signature": signatures(unsealed, message, timestamp, body),
         }
+        if leased.trace_id is not None:
+            headers["traceparent"] = traceparent_of(leased.trace_id, leased.span)
         async with client.post(leased.url, data=body, headers=headers, allow_redirects=False) as answer:
             answer.close()  # the body, which may be endless, is not read
             status: int = answer.status
@@ -306,6 +318,27 @@ async def _record_deliveries(connection: Connection, outcomes: Sequence[Outcome]
         [outcome.error for outcome in outcomes],
         [outcome.at for outcome in outcomes],
     )
+
+
+def _trace(outcome: Outcome, began_at: datetime) -> None:
+    """Tell the span of an attempt, if anybody collects spans."""
+    leased = outcome.leased
+    if is_traced() and leased.trace_id is not None:
+        told: dict[str, str | int] = {"aitbc.delivery": ids.encode("dlv", leased.id)}
+        told["aitbc.attempt_number"] = leased.attempts
+        if outcome.status is not None:
+            told["http.response.status_code"] = outcome.status
+        record(
+            Span(
+                name="webhook send",
+                request_id=leased.trace_id,
+                began_at=min(began_at, outcome.at),
+                ended_at=outcome.at,
+                id=leased.span,
+                attributes=told,
+                failed=not outcome.is_delivered,
+            )
+        )
 
 
 def _precedence(outcome: Outcome) -> tuple[bool, bool]:

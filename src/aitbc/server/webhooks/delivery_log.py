@@ -10,6 +10,8 @@ from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.errors import NotFound, TooMany
 from aitbc.kernel.primitives.ids import is_id, new_id
+from aitbc.kernel.primitives.request_id import current_request_id
+from aitbc.kernel.primitives.trace_context import trace_id_of
 from aitbc.server.webhooks.endpoints import EndpointDisabled, EndpointNotFound, own_endpoint
 from aitbc.server.webhooks.fan_out import message
 from aitbc.server.webhooks.tables import Delivery, DeliveryRow, EndpointRow, State
@@ -113,6 +115,7 @@ def _test_delivery(endpoint: EndpointRow) -> DeliveryRow:
         attempts=0,
         created_at=at,
         due_at=at,
+        trace_id=trace_id_of(request) if (request := current_request_id()) is not None else None,
     )
 
 

@@ -6,10 +6,10 @@ row.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import msgspec
@@ -21,6 +21,8 @@ from aitbc.kernel.primitives import ids
 from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.errors import AppError
 from aitbc.kernel.primitives.ids import new_uuid
+from aitbc.kernel.primitives.request_id import current_request_id, event_requests
+from aitbc.kernel.primitives.trace_context import trace_id_of
 
 BODY_BYTES_MAX = 20_000
 """A message is small: it names ids by which receivers may read more."""
@@ -32,9 +34,11 @@ FIND_ENDPOINTS = """
 SELECT id, account, events FROM kernel.webhook_endpoints WHERE account = ANY($1::uuid[]) AND disabled_at IS NULL"""
 # Through the endpoints once more: one that was removed since must not fail the others.
 INSERT_DELIVERIES = """
-INSERT INTO kernel.webhook_deliveries (id, endpoint, account, event, type, body, state, attempts, created_at, due_at)
-SELECT v.id, w.id, w.account, v.event, v.type, v.body, 'pending', 0, $6, $6
-FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[]) AS v(id, endpoint, event, type, body)
+INSERT INTO kernel.webhook_deliveries
+    (id, endpoint, account, event, type, body, trace_id, state, attempts, created_at, due_at)
+SELECT v.id, w.id, w.account, v.event, v.type, v.body, v.trace_id, 'pending', 0, $7, $7
+FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::text[])
+    AS v(id, endpoint, event, type, body, trace_id)
 JOIN kernel.webhook_endpoints w ON w.id = v.endpoint
 FOR KEY SHARE OF w
 ON CONFLICT (endpoint, event) DO NOTHING"""
@@ -56,6 +60,15 @@ def message(kind: str, at: datetime, data: Any) -> str:
     return body.decode()
 
 
+class _Queued(NamedTuple):
+    """An event that waits for direct delivery."""
+
+    id: UUID
+    event: Event
+    on_written: Callable[[UUID], object]
+    request_id: str | None
+
+
 class FanOut:
     """Writes a delivery for each event and endpoint."""
 
@@ -66,15 +79,18 @@ class FanOut:
         self._database = database
         self._wake = wake
         self._tell = tell
-        self._queued: list[tuple[UUID, Event, Callable[[UUID], object]]] = []
+        self._queued: list[_Queued] = []
         self._task: asyncio.Task[None] | None = None
 
     async def receive(self, events: Sequence[tuple[UUID, Event]]) -> None:
         """Write the deliveries of these events: all or none, and none twice. Then plugins are told of them."""
-        await self._write(events)
+        await self._receive(events, event_requests.get())
+
+    async def _receive(self, events: Sequence[tuple[UUID, Event]], requests: Mapping[UUID, str | None]) -> None:
+        await self._write(events, requests)
         self._tell(events)
 
-    async def _write(self, events: Sequence[tuple[UUID, Event]]) -> None:
+    async def _write(self, events: Sequence[tuple[UUID, Event]], requests: Mapping[UUID, str | None]) -> None:
         concerned = [(id_, event, account) for id_, event in events for account in _accounts_of(event)]
         if not concerned:
             return
@@ -88,7 +104,7 @@ class FanOut:
             ]
             if not deliveries:
                 return
-            await _insert_deliveries(connection, deliveries)
+            await _insert_deliveries(connection, deliveries, requests)
         self._wake()
 
     def deliver(self, event_id: UUID, event: Event, on_written: Callable[[UUID], object]) -> None:
@@ -97,7 +113,7 @@ class FanOut:
         What cannot be written now is not reported, and the relay delivers it.
         """
         if len(self._queued) < QUEUED_MAX:
-            self._queued.append((event_id, event, on_written))
+            self._queued.append(_Queued(event_id, event, on_written, current_request_id()))
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._run())
 
@@ -106,15 +122,16 @@ class FanOut:
             await asyncio.sleep(BATCH_SECONDS)
             batch, self._queued = self._queued, []
             try:
-                await self.receive([(id_, event) for id_, event, _ in batch])
+                requests = {one.id: one.request_id for one in batch}
+                await self._receive([(one.id, one.event) for one in batch], requests)
             except AppError as error:
                 log.warning("webhook_events_deferred", count=len(batch), reason=error.message)
                 continue
             except Exception:
                 log.exception("webhook_events_failed", count=len(batch))
                 continue
-            for id_, _, on_written in batch:
-                on_written(id_)
+            for one in batch:
+                one.on_written(one.id)
 
     async def close(self) -> None:
         """Write what is queued."""
@@ -128,7 +145,9 @@ def _accounts_of(event: Event) -> set[UUID]:
     return {ids.decode("acct", account) for account in named if ids.is_id("acct", account)}
 
 
-async def _insert_deliveries(connection: Connection, deliveries: Sequence[tuple[UUID, UUID, Event]]) -> None:
+async def _insert_deliveries(
+    connection: Connection, deliveries: Sequence[tuple[UUID, UUID, Event]], requests: Mapping[UUID, str | None]
+) -> None:
     bodies = {id_: message(event.kind, _published_at(id_), event.public()) for _, id_, event in deliveries}
     await connection.execute(
         INSERT_DELIVERIES,
@@ -137,6 +156,7 @@ async def _insert_deliveries(connection: Connection, deliveries: Sequence[tuple[
         [id_ for _, id_, _ in deliveries],
         [event.kind for _, _, event in deliveries],
         [bodies[id_] for _, id_, _ in deliveries],
+        [trace_id_of(request) if (request := requests.get(id_)) is not None else None for _, id_, _ in deliveries],
         now(),
     )
 

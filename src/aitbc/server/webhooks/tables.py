@@ -89,6 +89,9 @@ class Delivery(Struct, frozen=True, kw_only=True):
     """When it was delivered or given up; null before."""
     body: str
     """What is sent, to the letter. For example `{"type": "ai.job_closed"}`."""
+    trace_id: str | None
+    """The trace of the request that it came of, to which every attempt belongs; null where it came of none. For example
+    `0af7651916cd43dd8448eb211c80319c`."""
 
 
 class EndpointRow(Base):
@@ -155,6 +158,8 @@ class DeliveryRow(Base):
     ended_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     status: Mapped[int | None] = mapped_column(Integer)
     error: Mapped[str | None] = mapped_column(Text)
+    trace_id: Mapped[str | None] = mapped_column(Text)
+    """The trace of the request that published the event; none where no request did."""
 
     __table_args__ = (
         CheckConstraint("state IN ('pending', 'delivered', 'dead')", name="state"),
@@ -184,4 +189,5 @@ class DeliveryRow(Base):
             next_attempt_at=self.due_at if self.state == State.PENDING else None,
             ended_at=self.ended_at,
             body=self.body,
+            trace_id=self.trace_id,
         )

@@ -7,6 +7,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery
 from msgspec import Meta
 
+from aitbc.kernel.primitives.errors import AppError, NotFound
 from aitbc.web.visit import READ, SEND, Visit, part, see
 
 GPU = "/api/v1/gpu"
@@ -14,6 +15,8 @@ PAGE = 50
 RECEIPTS = 10
 TOKEN_SECONDS = 3600
 Cursor = Annotated[str, Meta(max_length=500)]
+CODE_LENGTH_MAX = 40
+Code = Annotated[str, Meta(max_length=CODE_LENGTH_MAX)]
 
 
 class MinerPages(Controller):
@@ -43,6 +46,25 @@ class MinerPages(Controller):
         await visit.form()
         made: Any = await visit.send(f"{GPU}/enrolment-tokens", {"expires_seconds": TOKEN_SECONDS})
         return visit.page("gpu/enrol.html", token=made, cli=["aitbc miner token"])
+
+    @get("/approve", opt=READ)
+    async def asked(self, visit: NamedDependency[Visit], code: FromQuery[Code | None] = None) -> Response[bytes]:
+        """The machine that shows a code, or a field for the code."""
+        return await _approval(visit, code)
+
+    @post("/approve", opt=SEND)
+    async def answer(self, visit: NamedDependency[Visit]) -> Response[bytes]:
+        """Let the machine that shows a code in, or not."""
+        form = await visit.form()
+        code = form.get("code")[:CODE_LENGTH_MAX]
+        act = {"approve": "approve", "deny": "deny"}.get(form.get("do"))
+        if act is None:
+            return await _approval(visit, code)
+        try:
+            await visit.send(f"{GPU}/enrolment-codes/{part(code)}/{act}")
+        except AppError as refusal:
+            return await _approval(visit, code, error=refusal)
+        return await _approval(visit, code)
 
     @get("/{miner:str}", opt=READ)
     async def miner(self, visit: NamedDependency[Visit], miner: FromPath[str]) -> Response[bytes]:
@@ -74,3 +96,21 @@ class MinerPages(Controller):
         await visit.form()
         await visit.send(f"{GPU}/miners/{part(miner)}/resume")
         return see(f"/miners/{miner}")
+
+
+async def _approval(visit: Visit, code: str | None, *, error: AppError | None = None) -> Response[bytes]:
+    """The machine behind a code, with what became of it; a field for the code where none is known."""
+    machine: Any = None
+    if code and error is None:
+        try:
+            machine = await visit.get(f"{GPU}/enrolment-codes/{part(code)}")
+        except NotFound as refusal:
+            error = refusal
+    return visit.page(
+        "gpu/approve.html",
+        machine=machine,
+        code=code or "",
+        error=error,
+        status=error.status if error else 200,
+        cli=[f"aitbc miner approve {machine['code'] if machine else 'CODE'}"],
+    )

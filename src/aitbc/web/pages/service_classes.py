@@ -19,7 +19,7 @@ PAGE = "/account/classes"
 LISTED = 25
 FOLLOWED = 5
 """Of how many periods that go on the page tells how they stand now."""
-WHOLE = ("finish_seconds", "start_seconds", "period_days", "credit_percent")
+WHOLE = ("finish_seconds", "start_seconds", "first_text_seconds", "period_days", "credit_percent")
 Cursor = Annotated[str, Meta(max_length=500)]
 
 
@@ -39,7 +39,19 @@ class ServiceClassPages(Controller):
         """Buy a period of a class."""
         form = await visit.form()
         try:
-            await visit.send(BOUGHT, {"service_class": form.get("service_class")}, once=form.get("once") or None)
+            wanted = {"service_class": form.get("service_class"), "renews": form.get("renews") == "yes"}
+            await visit.send(BOUGHT, wanted, once=form.get("once") or None)
+        except AppError as refusal:
+            return await _page(visit, error=refusal)
+        return see(PAGE)
+
+    @post("/bought/{purchase:str}/renewal", opt=SEND)
+    async def choose_renewal(self, visit: NamedDependency[Visit], purchase: FromPath[str]) -> Response[bytes]:
+        """Say whether the next period is bought by itself."""
+        form = await visit.form()
+        try:
+            body = {"renews": form.get("renews") == "yes"}
+            await visit.send(f"{BOUGHT}/{part(purchase)}/renewal", body, method="PUT")
         except AppError as refusal:
             return await _page(visit, error=refusal)
         return see(PAGE)
@@ -97,5 +109,5 @@ async def _page(
         error=error,
         faults=faults_of(error) if error else {},
         status=error.status if error else 200,
-        cli=["aitbc class list", "aitbc class buy CLASS", "aitbc class bought"],
+        cli=["aitbc class list", "aitbc class buy CLASS", "aitbc class bought", "aitbc class renew PURCHASE"],
     )

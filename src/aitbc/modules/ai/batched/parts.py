@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
+from uuid import UUID
 
 from msgspec import Struct
 
@@ -29,6 +30,7 @@ CROSS JOIN LATERAL (
     SELECT sequence, bytes FROM ai.parts AS stored
     WHERE stored.job = wanted.job AND stored.token = wanted.token ORDER BY sequence DESC LIMIT 1
 ) AS last"""
+BEGIN_TEXTS = "UPDATE ai.attempts SET first_text_at = $2 WHERE id = ANY($1::uuid[]) AND first_text_at IS NULL"
 
 
 class NewPart(Struct):
@@ -100,6 +102,7 @@ async def _keep(
     }
     new: list[NewPart] = []
     signs: list[AttemptValue] = []
+    begun: list[UUID] = []
     for place, one in enumerate(sent):
         attempt = attempts.get(one.attempt)
         if attempt is None or (attempt.miner, attempt.token) != (one.miner, one.token):
@@ -120,6 +123,8 @@ async def _keep(
             continue
         new += fresh
         if fresh:
+            if not before.sequence:
+                begun.append(ids.decode("att", attempt.id))
             last[place_of] = _Last(fresh[-1].sequence, fresh[-1].bytes)
         stored = [StoredPart(attempt=part.token, sequence=part.sequence, at=part.at, text=part.text) for part in fresh]
         kept = last.get(place_of, before).sequence
@@ -131,6 +136,8 @@ async def _keep(
     if new:
         writes.write(INSERT_PARTS, new)
     await writes.do(connection)
+    if begun:  # alone: first signs change the same rows
+        await connection.execute(BEGIN_TEXTS, begun, at)
 
 
 def _following(attempt: AttemptValue, sent: Parts, last: _Last, at: datetime) -> list[NewPart] | None:

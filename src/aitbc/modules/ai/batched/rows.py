@@ -11,8 +11,8 @@ from aitbc.modules.ai.models.values import AttemptValue, JobValue
 
 JOBS = BulkTable(JobRow, JobValue)
 ATTEMPTS = BulkTable(
-    AttemptRow, AttemptValue, unmapped=("blames_request",)
-)  # for the two commands that set and read it
+    AttemptRow, AttemptValue, unmapped=("blames_request", "first_text_at")
+)  # for the commands that set and read them
 
 UNRULED = frozenset(
     {"needs", "lane", "priority", "rank", "input", "input_digest", "files"}

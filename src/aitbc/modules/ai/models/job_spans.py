@@ -5,9 +5,12 @@ parent of its waits and attempts, and an attempt of its payment. One that is wri
 again may be told twice, under one id.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Protocol
 
+from aitbc.kernel.primitives.request_id import request_id
 from aitbc.kernel.primitives.trace_context import current_span, span_id_of
 from aitbc.kernel.telemetry.spans import Span, is_traced, record
 
@@ -97,6 +100,18 @@ def trace_payment(request_id: str | None, attempt: TracedAttempt, began_at: date
                 attributes=_attributes(attempt),
             )
         )
+
+
+@contextmanager
+def belonging_to(request: str | None, thing: str) -> Iterator[None]:
+    """Have what is done in the block belong to another request, that which began this thing; under its span."""
+    outer = request_id.set(request)
+    span = current_span.set(None if current_span.get() is None else span_id_of(thing))
+    try:
+        yield
+    finally:
+        current_span.reset(span)
+        request_id.reset(outer)
 
 
 def _attributes(attempt: TracedAttempt) -> dict[str, str | int]:

@@ -205,6 +205,8 @@ class AttemptRow(Base):
     """By which offer of its miner's owner."""
     blames_request: Mapped[bool] = mapped_column(server_default=false())
     """Whether its miner said that the request itself cannot be done; another miner's word decides."""
+    first_text_at: Mapped[datetime | None] = mapped_column(MOMENT)
+    """When the first piece of its output came; none where all of it came at once."""
     newcomer: Mapped[bool] = mapped_column(server_default=false())
     """Whether its miner had no history yet when it took the job: by these the newcomers' share is measured."""
     session: Mapped[str | None] = mapped_column(Text)

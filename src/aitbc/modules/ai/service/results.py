@@ -9,7 +9,7 @@ from aitbc.kernel.primitives.request_id import current_request_id
 from aitbc.modules.ai.api import Failure, HoldExpired, LeaseLost, Outcome, Result, WrongDigest
 from aitbc.modules.ai.batched.complete import Accepted, Completion, complete_many
 from aitbc.modules.ai.models.delivery import OutputRefused, output_text, require_signature
-from aitbc.modules.ai.models.job_spans import trace_attempt, trace_payment
+from aitbc.modules.ai.models.job_spans import belonging_to, trace_attempt, trace_payment
 from aitbc.modules.ai.models.life import Ended, Fault, Reason
 from aitbc.modules.ai.models.miner_text import MESSAGE_LENGTH_MAX, clean, reason_word
 from aitbc.modules.ai.models.values import AttemptValue, Delivered, JobValue
@@ -33,7 +33,8 @@ class Completions:
         """Accept a result, and answer what its miner earned; none where that is paid later."""
         accepted = await self._batches.do(completion)
         began_at = now()
-        earned = await self.payments.settle(accepted)
+        with belonging_to(completion.request_id, accepted.attempt.id):
+            earned = await self.payments.settle(accepted)
         if not accepted.repeated:
             trace_attempt(completion.request_id, accepted.attempt)
             if earned is not None:

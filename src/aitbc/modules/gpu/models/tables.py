@@ -20,7 +20,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from aitbc.kernel.database.standard_tables import APPEND_ONLY, NO_DELETE, module_metadata
+from aitbc.kernel.database.standard_tables import ALL, APPEND_ONLY, NO_DELETE, module_metadata
 from aitbc.kernel.database.unit_of_work import WireId
 
 MOMENT = DateTime(timezone=True)
@@ -49,6 +49,33 @@ class EnrolmentTokenRow(Base):
         CheckConstraint("(used_at IS NULL) = (miner IS NULL)", name="used"),
         Index("enrolment_tokens_open_idx", "account", "expires_at", postgresql_where=text("used_at IS NULL")),
         {"info": NO_DELETE},
+    )
+
+
+class EnrolmentCodeRow(Base):
+    """A machine that asks to be let in: its owner approves the code that it shows. Rows of the last day are kept."""
+
+    __tablename__ = "enrolment_codes"
+    id: Mapped[str] = mapped_column(WireId("ecod"), primary_key=True)
+    code: Mapped[str] = mapped_column(Text, unique=True)
+    digest: Mapped[bytes] = mapped_column(LargeBinary, unique=True)
+    """Of the token that the machine made: an approval makes an enrolment token of it."""
+    name: Mapped[str] = mapped_column(Text)
+    fingerprint: Mapped[str] = mapped_column(Text)
+    """Of the machine's public key."""
+    created_at: Mapped[datetime] = mapped_column(MOMENT)
+    expires_at: Mapped[datetime] = mapped_column(MOMENT)
+    answered_at: Mapped[datetime | None] = mapped_column(MOMENT)
+    account: Mapped[str | None] = mapped_column(WireId("acct"))
+    """Who answered."""
+    token: Mapped[str | None] = mapped_column(WireId("tok"))
+    """The enrolment token that the approval made; none where it was denied."""
+
+    __table_args__ = (
+        CheckConstraint("(answered_at IS NULL) = (account IS NULL)", name="answered"),
+        CheckConstraint("token IS NULL OR answered_at IS NOT NULL", name="approved"),
+        Index("enrolment_codes_expiry_idx", "expires_at", "id"),
+        {"info": ALL},
     )
 
 

@@ -31,6 +31,7 @@ from aitbc.modules.gpu.service.booking_reconciler import BookingReconciler
 from aitbc.modules.gpu.service.bookings import Bookings
 from aitbc.modules.gpu.service.earned import Earned
 from aitbc.modules.gpu.service.enrolment import Enrolment
+from aitbc.modules.gpu.service.enrolment_codes import EnrolmentCodes
 from aitbc.modules.gpu.service.heartbeats import Heartbeats
 from aitbc.modules.gpu.service.legacy_keys import LegacyKeys
 from aitbc.modules.gpu.service.legacy_leases import LegacyLeases
@@ -64,6 +65,7 @@ class GpuService:
         self.miners = Miners(db, ai, platform.identity)
         self.earned = Earned(db, self.miners, ai, trading)
         self.enrolment = Enrolment(db, platform.identity, settings)
+        self.enrolment_codes = EnrolmentCodes(db, self.enrolment)
         self.heartbeats = Heartbeats(db, ai, settings)
         self.work = MinerWork(db, ai, self.heartbeats)
         self.liveness = Liveness(db, platform.loop_lag, settings)

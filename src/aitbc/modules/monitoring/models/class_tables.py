@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import BigInteger, CheckConstraint, Float, ForeignKey, Index, Integer, SmallInteger, Text, text
+from sqlalchemy import BigInteger, CheckConstraint, Float, ForeignKey, Index, Integer, SmallInteger, Text, false, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from aitbc.kernel.database.standard_tables import NO_DELETE
@@ -19,6 +19,8 @@ class ServiceClassRow(Base):
         CheckConstraint("target > 0 AND target < 1", name="target"),
         CheckConstraint("price_units > 0 AND credit_percent BETWEEN 1 AND 100", name="price"),
         CheckConstraint("finish_seconds > 0 AND (start_seconds IS NULL OR start_seconds > 0)", name="limits"),
+        CheckConstraint("first_text_seconds > 0", name="first_text"),
+        CheckConstraint("(origin = 'api') = (created_by IS NOT NULL)", name="origin"),
         Index("service_classes_name_key", "name", unique=True, postgresql_where=EXISTS),
         {"info": NO_DELETE},
     )
@@ -26,12 +28,15 @@ class ServiceClassRow(Base):
     name: Mapped[str] = mapped_column(Text)
     work: Mapped[str] = mapped_column(Text)
     start_seconds: Mapped[int | None] = mapped_column(Integer)
+    first_text_seconds: Mapped[int | None] = mapped_column(Integer)
     finish_seconds: Mapped[int] = mapped_column(Integer)
     target: Mapped[float] = mapped_column(Float)
     period_days: Mapped[int] = mapped_column(SmallInteger)
     price_units: Mapped[int] = mapped_column(BigInteger)
     credit_percent: Mapped[int] = mapped_column(SmallInteger)
-    created_by: Mapped[str] = mapped_column(WireId("acct"))
+    origin: Mapped[str] = mapped_column(Text, server_default=text("'api'"))
+    created_by: Mapped[str | None] = mapped_column(WireId("acct"))
+    """Who declared it over the API; none for what a file declares."""
     created_at: Mapped[datetime] = mapped_column(MOMENT)
     removed_at: Mapped[datetime | None] = mapped_column(MOMENT)
 
@@ -46,6 +51,7 @@ class ClassPurchaseRow(Base):
         CheckConstraint("credit_units >= 0 AND (state = 'missed' OR credit_units = 0)", name="credit"),
         Index("class_purchases_account_idx", "account", "id"),
         Index("class_purchases_due_idx", "due_at", "id", postgresql_where=text("due_at IS NOT NULL")),
+        Index("class_purchases_renewed_idx", "ends_at", "id", postgresql_where=text("renews")),
         {"info": NO_DELETE},
     )
     id: Mapped[str] = mapped_column(WireId("sbuy"), primary_key=True)
@@ -63,5 +69,9 @@ class ClassPurchaseRow(Base):
     credit_units: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
     transaction: Mapped[str | None] = mapped_column(Text)
     """The transaction that ended the hold of its price; none before."""
+    renews: Mapped[bool] = mapped_column(server_default=false())
+    """Whether the next period is bought by itself; the last period that is bought carries it."""
+    previous: Mapped[str | None] = mapped_column(WireId("sbuy"))
+    """The period that this one renewed by itself; none for what somebody bought."""
     created_at: Mapped[datetime] = mapped_column(MOMENT)
     judged_at: Mapped[datetime | None] = mapped_column(MOMENT)

@@ -4,7 +4,6 @@ import re
 from datetime import datetime
 from typing import Annotated, Literal, NoReturn
 
-import msgspec
 from msgspec import Meta, Struct, field
 
 from aitbc.kernel.primitives.errors import FieldError, Invalid
@@ -139,29 +138,6 @@ class WantedWindow(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """Until when, at most 30 days later. For example `2030-01-31T13:00:00Z`."""
     monitors: Annotated[list[Key], Meta(max_length=100)] = field(default_factory=list)
     """The monitors that it concerns, by name; empty for all. For example `["site"]`."""
-
-
-class Declarations(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """All that a file declares."""
-
-    monitors: Annotated[list[WantedMonitor], Meta(max_length=500)] = field(default_factory=list)
-    rules: Annotated[list[WantedRule], Meta(max_length=500)] = field(default_factory=list)
-    objectives: Annotated[list[WantedObjective], Meta(max_length=200)] = field(default_factory=list)
-    windows: Annotated[list[WantedWindow], Meta(max_length=200)] = field(default_factory=list)
-
-
-def read_declarations(content: bytes) -> Declarations:
-    """The declarations in a TOML file. Raises `UnusableDeclaration` with what is wrong."""
-    try:
-        found = msgspec.toml.decode(content, type=Declarations)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise UnusableDeclaration(f"It cannot be read: {error}") from None
-    for things in (found.monitors, found.rules, found.objectives):
-        names = [thing.name for thing in things]
-        if len(set(names)) < len(names):
-            double = next(name for name in names if names.count(name) > 1)
-            raise UnusableDeclaration(f"The name {double} is declared twice.")
-    return found
 
 
 def address_of(target: str) -> tuple[str, int]:

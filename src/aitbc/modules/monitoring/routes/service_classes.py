@@ -1,6 +1,6 @@
 """Service classes, and what accounts bought of them."""
 
-from litestar import Controller, delete, get, post
+from litestar import Controller, delete, get, post, put
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody
 from msgspec import Struct
@@ -20,6 +20,8 @@ from aitbc.modules.monitoring.service.class_purchases import (
     ClassPurchaseRefused,
     ClassPurchases,
 )
+from aitbc.modules.monitoring.service.class_renewals import ClassPurchaseOver, ClassRenewals
+from aitbc.modules.monitoring.service.monitors import DeclaredElsewhere
 from aitbc.modules.monitoring.service.service_classes import (
     ServiceClass,
     ServiceClasses,
@@ -37,6 +39,16 @@ class BuyClass(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     service_class: Key
     """The class, by its name. For example `chat-gold`."""
+    renews: bool = False
+    """Whether the next period is bought by itself, at the same price, for as long as the class is sold.
+    For example `false`."""
+
+
+class ChooseRenewal(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Whether a class is renewed."""
+
+    renews: bool
+    """Whether the next period is bought by itself, shortly before this one ends. For example `true`."""
 
 
 class ServiceClassController(Controller):
@@ -74,7 +86,7 @@ class ServiceClassController(Controller):
         operation_id="delete_service_class",
         summary="Withdraw a service class",
         status_code=200,
-        opt={"permission": WRITE, "idempotency": "natural", "errors": (ServiceClassNotFound,)},
+        opt={"permission": WRITE, "idempotency": "natural", "errors": (ServiceClassNotFound, DeclaredElsewhere)},
     )
     async def remove(
         self,
@@ -115,7 +127,31 @@ class ClassPurchaseController(Controller):
 
         Then the operator is paid, or what the class promises to credit comes back to you first.
         """
-        return await class_purchases.buy(who, data.service_class, once)
+        return await class_purchases.buy(who, data.service_class, once, renews=data.renews)
+
+    @put(
+        "/{class_purchase:str}/renewal",
+        operation_id="choose_class_renewal",
+        summary="Say whether a service class is renewed",
+        opt={
+            "permission": CLASSES_WRITE,
+            "idempotency": "natural",
+            "errors": (ClassPurchaseNotFound, ClassPurchaseOver),
+        },
+    )
+    async def choose_renewal(
+        self,
+        class_renewals: NamedDependency[ClassRenewals],
+        who: NamedDependency[Principal],
+        class_purchase: FromPath[str],
+        data: JSONBody[ChooseRenewal],
+    ) -> ClassPurchase:
+        """Say whether the next period is bought by itself, half an hour before this one ends, at the same price.
+
+        Where its price is not there it is tried until the period would begin. When a renewal ends without your word,
+        the event `monitoring.class_renewal_ended` says why.
+        """
+        return await class_renewals.choose(who, class_purchase, renews=data.renews)
 
     @get(
         "/",

@@ -10,11 +10,11 @@ from typing import Annotated, Any
 
 import structlog
 from msgspec import Struct, structs
-from sqlalchemy import func, select, update
+from sqlalchemy import select, update
 
 from aitbc.kernel.database.idempotency import IdempotencyKey
 from aitbc.kernel.database.retry import retrying
-from aitbc.kernel.database.unit_of_work import Database
+from aitbc.kernel.database.unit_of_work import Database, UnitOfWork
 from aitbc.kernel.identity.accounts import Identity
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives import ids, money
@@ -22,7 +22,7 @@ from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.errors import AppError, Conflict, NotFound
 from aitbc.kernel.primitives.json_schema import one_of
 from aitbc.modules.ai.api import AiApi, ServiceLevel, ServiceLimits
-from aitbc.modules.monitoring.events import ClassJudged
+from aitbc.modules.monitoring.events import ClassJudged, ClassRenewalEnded
 from aitbc.modules.monitoring.models import service_classes as rules
 from aitbc.modules.monitoring.models.class_tables import ClassPurchaseRow, ServiceClassRow
 from aitbc.modules.monitoring.models.service_classes import (
@@ -34,11 +34,13 @@ from aitbc.modules.monitoring.models.service_classes import (
     PLACED,
     PURCHASE_STATES,
     REFUSED,
+    RENEWAL_RETRY,
     RETURNED,
     hold_of,
 )
 from aitbc.modules.monitoring.service.service_classes import sold
 from aitbc.modules.trading.api import (
+    BudgetExceeded,
     HoldNotFound,
     HoldNotOpen,
     InsufficientFunds,
@@ -107,6 +109,11 @@ class ClassPurchase(Struct, frozen=True, kw_only=True):
     `txn_01k0000000000000000000000a`."""
     judged_at: datetime | None
     """When it was judged; null before."""
+    renews: bool
+    """Whether the next period is bought by itself, shortly before this one ends. For example `false`."""
+    previous: str | None
+    """The period that this one renewed by itself; null for one that somebody bought.
+    For example `sbuy_01k0000000000000000000000b`."""
 
 
 class _Bought(Struct, frozen=True):
@@ -124,13 +131,17 @@ class ClassPurchases:
         self._ai = ai
         self._identity = identity
 
-    async def buy(self, who: Principal, service_class: str, once: IdempotencyKey) -> ClassPurchase:
+    async def buy(
+        self, who: Principal, service_class: str, once: IdempotencyKey, *, renews: bool = False
+    ) -> ClassPurchase:
         """Buy a period: from now on, or from the end of the one that the account has. A repetition goes on.
+
+        With `renews` the next ones are bought by themselves.
 
         Raises `ServiceClassNotFound`, `ClassBoughtAhead`, `InsufficientFunds`, and `ClassPurchaseRefused` for one that
         was refused before.
         """
-        purchase = await self._place(who, service_class, once)
+        purchase = await self._place(who, service_class, once, renews=renews)
         row, sold_class = await self._read(purchase)
         if row.state == PLACED:
             await self._hold(row, sold_class)
@@ -179,35 +190,23 @@ class ClassPurchases:
         return moved
 
     @retrying
-    async def _place(self, who: Principal, service_class: str, once: IdempotencyKey) -> str:
+    async def _place(self, who: Principal, service_class: str, once: IdempotencyKey, *, renews: bool) -> str:
         async with self._db.unit_of_work() as uow:
             if (earlier := await uow.replay(once, _Bought)) is not None:
                 return earlier.id
             bought = await sold(uow, service_class)
-            period = timedelta(days=bought.period_days)
-            own = (ClassPurchaseRow.account == who.account, ClassPurchaseRow.service_class == bought.id)
-            live = ClassPurchaseRow.state.not_in((REFUSED, RETURNED))
-            last = await uow.session.scalar(select(func.max(ClassPurchaseRow.ends_at)).where(*own, live))
-            starts_at = max(now(), last) if last is not None else now()
-            if starts_at > now() + period:
+            last = await last_bought(uow, who.account, bought.id)
+            if last is not None and last.ends_at > now() + timedelta(days=bought.period_days):
                 raise ClassBoughtAhead
-            row = ClassPurchaseRow(
-                id=ids.new_id("sbuy"),
-                service_class=bought.id,
-                account=who.account,
-                key=who.key,
-                state=PLACED,
-                starts_at=starts_at,
-                ends_at=starts_at + period,
-                due_at=now() + PLACING,
-                good=0,
-                bad=0,
-                credit_units=0,
-                created_at=now(),
-            )
+            row = placed_row(bought, last, account=who.account, key=who.key, renews=renews)
             uow.add(row)
             price = money.render(bought.price_units)
-            await uow.audit(who.account, who.key, "service_class.buy", row.id, service_class=bought.name, price=price)
+            await uow.audit(
+                *(who.account, who.key, "service_class.buy", row.id),
+                service_class=bought.name,
+                price=price,
+                renews=renews,
+            )
             await uow.answer(once, _Bought(row.id))
             return row.id
 
@@ -226,7 +225,8 @@ class ClassPurchases:
         try:
             await self._trading.hold(command)
         except InsufficientFunds:
-            await self._move(row.id, PLACED, REFUSED)
+            if row.previous is None:
+                await self._move(row.id, PLACED, REFUSED)
             raise
         if not await self._move(row.id, PLACED, ACTIVE, due_at=judged_from):
             await self._void_refused(row.id)
@@ -236,7 +236,7 @@ class ClassPurchases:
         if row.due_at is None or row.due_at > now():
             return False
         if row.state == PLACED:
-            return await self._refuse(row)
+            return await (self._refuse(row) if row.previous is None else self._renew(row, bought))
         if row.state == ACTIVE:
             level = await self._level(row, bought)
             await self._judge(row, bought, level)
@@ -245,9 +245,33 @@ class ClassPurchases:
 
     async def _level(self, row: ClassPurchaseRow, bought: ServiceClassRow) -> ServiceLevel:
         limits = ServiceLimits(
-            kind=bought.work, start_seconds=bought.start_seconds, finish_seconds=bought.finish_seconds
+            kind=bought.work,
+            start_seconds=bought.start_seconds,
+            first_text_seconds=bought.first_text_seconds,
+            finish_seconds=bought.finish_seconds,
         )
         return await self._ai.service_level(row.account, limits, row.starts_at, row.ends_at)
+
+    async def _renew(self, row: ClassPurchaseRow, bought: ServiceClassRow) -> bool:
+        """Set the money of a renewal aside; where it is not there, again later, until the period would begin."""
+        try:
+            await self._hold(row, bought)
+        except (InsufficientFunds, BudgetExceeded) as refusal:
+            log.info("class_renewal_unpaid", purchase=row.id, reason=refusal.message)
+            if now() < row.starts_at:
+                return await self._move(row.id, PLACED, PLACED, due_at=min(now() + RENEWAL_RETRY, row.starts_at))
+            return await self._end_renewal(row, bought, "Its price was not there when it would have begun.")
+        return True
+
+    @retrying
+    async def _end_renewal(self, row: ClassPurchaseRow, bought: ServiceClassRow, reason: str) -> bool:
+        refusing = update(ClassPurchaseRow).where(ClassPurchaseRow.id == row.id, ClassPurchaseRow.state == PLACED)
+        async with self._db.unit_of_work() as uow:
+            done = refusing.values(state=REFUSED, renews=False, due_at=None).returning(ClassPurchaseRow.id)
+            if (await uow.session.execute(done)).first() is None:
+                return False
+            uow.publish(renewal_ended(row, bought, reason))
+        return True
 
     async def _refuse(self, row: ClassPurchaseRow) -> bool:
         refused = await self._move(row.id, PLACED, REFUSED)
@@ -314,10 +338,11 @@ class ClassPurchases:
 
     @retrying
     async def _move(self, purchase: str, before: str, after: str, due_at: datetime | None = None) -> bool:
-        assert after in MOVES[before]
+        assert after == before or after in MOVES[before]
         moving = update(ClassPurchaseRow).where(ClassPurchaseRow.id == purchase, ClassPurchaseRow.state == before)
         async with self._db.unit_of_work() as uow:
-            done = moving.values(state=after, due_at=due_at).returning(ClassPurchaseRow.id)
+            ended = {"renews": False} if after == REFUSED else {}
+            done = moving.values(state=after, due_at=due_at, **ended).returning(ClassPurchaseRow.id)
             return (await uow.session.execute(done)).first() is not None
 
     async def _read(self, purchase: str) -> tuple[ClassPurchaseRow, ServiceClassRow]:
@@ -325,6 +350,51 @@ class ClassPurchases:
         async with self._db.reading() as session:
             row, bought = (await session.execute(query)).one()
             return row, bought
+
+
+async def last_bought(uow: UnitOfWork, account: str, service_class: str) -> ClassPurchaseRow | None:
+    """The latest period of a class that an account has, locked."""
+    own = (ClassPurchaseRow.account == account, ClassPurchaseRow.service_class == service_class)
+    live = ClassPurchaseRow.state.not_in((REFUSED, RETURNED))
+    query = select(ClassPurchaseRow).where(*own, live).order_by(ClassPurchaseRow.ends_at.desc()).limit(1)
+    return (await uow.session.scalars(query.with_for_update())).one_or_none()
+
+
+def placed_row(
+    bought: ServiceClassRow,
+    last: ClassPurchaseRow | None,
+    *,
+    account: str,
+    key: str,
+    renews: bool,
+    previous: str | None = None,
+) -> ClassPurchaseRow:
+    """The row of a further period, from now on or from the end of the last one."""
+    at = now()
+    starts_at = max(at, last.ends_at) if last is not None else at
+    return ClassPurchaseRow(
+        id=ids.new_id("sbuy"),
+        service_class=bought.id,
+        account=account,
+        key=key,
+        state=PLACED,
+        starts_at=starts_at,
+        ends_at=starts_at + timedelta(days=bought.period_days),
+        due_at=at + PLACING if previous is None else at,
+        good=0,
+        bad=0,
+        credit_units=0,
+        renews=renews,
+        previous=previous,
+        created_at=at,
+    )
+
+
+def renewal_ended(row: ClassPurchaseRow, bought: ServiceClassRow, reason: str) -> ClassRenewalEnded:
+    """What tells an account that a period is not followed by another one."""
+    return ClassRenewalEnded(
+        account=row.account, purchase=row.previous or row.id, service_class=bought.name, reason=reason, ended_at=now()
+    )
 
 
 def _reason(row: ClassPurchaseRow, bought: ServiceClassRow) -> str:
@@ -351,4 +421,6 @@ def _view(row: ClassPurchaseRow, bought: ServiceClassRow) -> ClassPurchase:
         credit=money.render(row.credit_units),
         transaction=row.transaction,
         judged_at=row.judged_at,
+        renews=row.renews,
+        previous=row.previous,
     )

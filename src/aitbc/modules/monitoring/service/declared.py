@@ -13,10 +13,11 @@ from aitbc.kernel.platform import InstalledPart
 from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.errors import AppError
 from aitbc.kernel.primitives.ids import new_id
+from aitbc.modules.monitoring.models.class_tables import ServiceClassRow
+from aitbc.modules.monitoring.models.declaration_file import Declarations, read_declarations
 from aitbc.modules.monitoring.models.declarations import (
     BUILT_IN,
     FILE,
-    Declarations,
     UnusableDeclaration,
     WantedMonitor,
     WantedObjective,
@@ -24,13 +25,14 @@ from aitbc.modules.monitoring.models.declarations import (
     WantedWindow,
     check_objective,
     check_rule,
-    read_declarations,
 )
+from aitbc.modules.monitoring.models.service_classes import check_class
 from aitbc.modules.monitoring.models.tables import MonitorRow, ObjectiveRow, RuleRow, WindowRow
 from aitbc.modules.monitoring.service.alert_rules import apply_rule, rule_row
 from aitbc.modules.monitoring.service.monitors import Monitors, apply_wanted, monitor_row
 from aitbc.modules.monitoring.service.objectives import objective_row
 from aitbc.modules.monitoring.service.probes import Probes
+from aitbc.modules.monitoring.service.service_classes import sync_classes
 from aitbc.modules.monitoring.service.settings import MonitoringSettings
 from aitbc.modules.monitoring.service.windows import check_window, window_row
 
@@ -91,6 +93,8 @@ class Declared:
                 _naming(rule.name, partial(check_rule, rule))
             for window in found.windows:
                 _naming(window.title, partial(check_window, window))
+            for one in found.service_classes:
+                _naming(one.name, partial(check_class, one))
         except (OSError, AppError) as error:
             reason = error.strerror if isinstance(error, OSError) else str(error)
             log.error("declarations_unusable", file=str(self._settings.file), reason=reason)
@@ -121,7 +125,10 @@ class Declared:
         _apply_rules(uow, rules, BUILT_IN_RULES, BUILT_IN)
 
     async def _sync_file(self, uow: UnitOfWork, found: Declarations) -> None:
-        for table, things in ((MonitorRow, found.monitors), (RuleRow, found.rules), (ObjectiveRow, found.objectives)):
+        for table, things in (
+            *((MonitorRow, found.monitors), (RuleRow, found.rules), (ObjectiveRow, found.objectives)),
+            (ServiceClassRow, found.service_classes),
+        ):
             await _refuse_taken(uow, table, [thing.name for thing in things])
         monitors = await _rows(uow, MonitorRow, FILE)
         for monitor in found.monitors:
@@ -133,6 +140,7 @@ class Declared:
         _apply_rules(uow, await _rows(uow, RuleRow, FILE), found.rules, FILE)
         await _sync_objectives(uow, found.objectives)
         await _sync_windows(uow, found.windows)
+        sync_classes(uow, await _rows(uow, ServiceClassRow, FILE), found.service_classes)
 
 
 def _naming(name: str, check: Callable[[], object]) -> None:

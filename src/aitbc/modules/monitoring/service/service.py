@@ -13,6 +13,7 @@ from aitbc.modules.monitoring.api import Alert, Monitor, MonitorPoint, Overview,
 from aitbc.modules.monitoring.models.forecast import Forecast, forecast
 from aitbc.modules.monitoring.service.alert_rules import AlertRules
 from aitbc.modules.monitoring.service.class_purchases import ClassPurchases
+from aitbc.modules.monitoring.service.class_renewals import ClassRenewals
 from aitbc.modules.monitoring.service.dashboard import Dashboard
 from aitbc.modules.monitoring.service.declared import Declared
 from aitbc.modules.monitoring.service.evaluation import Evaluation
@@ -72,6 +73,7 @@ class MonitoringService:
         self.usage_reports = UsageReports(db, trading, ai)
         self.service_classes = ServiceClasses(db)
         self.class_purchases = ClassPurchases(db, trading, ai, platform.identity)
+        self.class_renewals = ClassRenewals(db, self.class_purchases)
         self.upkeep_runs = UpkeepRuns(db, self.probes)
         self.host = Host(platform.state_dir)
         self.dashboard = Dashboard(self.monitor_registry, self.alert_rules)
@@ -159,7 +161,8 @@ class MonitoringService:
         await self.usage_reports.collect()
 
     async def judge_classes(self) -> None:
-        """Judge the periods of service classes that are over, and credit what was missed."""
+        """Renew the periods of service classes that end, judge those that are over, and credit what was missed."""
+        await self.class_renewals.run_due()
         await self.class_purchases.run_due()
 
     async def purge(self) -> None:

@@ -1,6 +1,6 @@
 """Service classes: declares what can be bought, and withdraws it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from msgspec import Struct, structs, to_builtins
@@ -13,8 +13,11 @@ from aitbc.kernel.primitives import money
 from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.errors import Conflict, NotFound, TooMany
 from aitbc.kernel.primitives.ids import is_id, new_id
+from aitbc.modules.monitoring.api import OriginName
 from aitbc.modules.monitoring.models.class_tables import ServiceClassRow
-from aitbc.modules.monitoring.models.service_classes import WantedServiceClass, check_class
+from aitbc.modules.monitoring.models.declarations import API, FILE
+from aitbc.modules.monitoring.models.service_classes import WantedServiceClass, check_class, price_units_of
+from aitbc.modules.monitoring.service.monitors import DeclaredElsewhere
 
 CLASSES_MAX = 200
 """How many classes there may be at a time."""
@@ -49,6 +52,9 @@ class ServiceClass(Struct, frozen=True, kw_only=True):
     """The kind of work. For example `chat`."""
     start_seconds: int | None
     """Within how many seconds of submission a miner is to begin a job; null for no such promise. For example `5`."""
+    first_text_seconds: int | None
+    """Within how many seconds of submission the first piece of its text is to come; null for no such promise.
+    For example `8`."""
     finish_seconds: int
     """Within how many seconds of its submission a job is to succeed. For example `60`."""
     target: float
@@ -59,6 +65,8 @@ class ServiceClass(Struct, frozen=True, kw_only=True):
     """What one period costs, in AITBC. For example `5`."""
     credit_percent: int
     """How much of the price comes back for a period in which the target is missed. For example `100`."""
+    origin: OriginName
+    """Where it is declared: `file` or `api`. For example `api`."""
     created_at: datetime
     """When it was declared."""
 
@@ -75,7 +83,6 @@ class ServiceClasses:
         Raises `ServiceClassExists`, `TooManyServiceClasses`, `UnusableDeclaration`, `InvalidAmount`.
         """
         check_class(wanted)
-        price_units = money.parse(wanted.price)
         async with self._db.unit_of_work() as uow:
             if (stored := await uow.replay(once, ServiceClass)) is not None:
                 return stored
@@ -85,9 +92,7 @@ class ServiceClasses:
                 raise ServiceClassExists
             if (await uow.session.scalar(select(func.count()).where(existing)) or 0) >= CLASSES_MAX:
                 raise TooManyServiceClasses
-            promised = {name: value for name, value in structs.asdict(wanted).items() if name != "price"}
-            made = {"id": new_id("scls"), "price_units": price_units, "created_by": who.account, "created_at": now()}
-            row = ServiceClassRow(**promised, **made)
+            row = _class_row(wanted, API, created_by=who.account)
             uow.add(row)
             await uow.audit(who.account, who.key, "service_class.create", row.name, after=structs.asdict(wanted))
             return await uow.answer(once, class_view(row))
@@ -99,9 +104,14 @@ class ServiceClasses:
             return [class_view(row) for row in await session.scalars(query)]
 
     async def remove(self, who: Principal, service_class: str) -> ServiceClass:
-        """Withdraw a class: nobody buys it any more, and what was bought stays. Raises `ServiceClassNotFound`."""
+        """Withdraw a class: nobody buys it any more, and what was bought stays.
+
+        Raises `ServiceClassNotFound`, `DeclaredElsewhere`.
+        """
         async with self._db.unit_of_work() as uow:
             row = await sold(uow, service_class)
+            if row.origin != API:
+                raise DeclaredElsewhere
             row.removed_at = now()
             view = class_view(row)
             await uow.audit(who.account, who.key, "service_class.remove", row.name, before=to_builtins(view))
@@ -118,6 +128,33 @@ async def sold(uow: UnitOfWork, service_class: str) -> ServiceClassRow:
     return row
 
 
+def _class_row(wanted: WantedServiceClass, origin: str, *, created_by: str | None = None) -> ServiceClassRow:
+    promised = {name: value for name, value in structs.asdict(wanted).items() if name != "price"}
+    made = {"id": new_id("scls"), "price_units": price_units_of(wanted), "created_at": now()}
+    return ServiceClassRow(**promised, **made, origin=origin, created_by=created_by)
+
+
+def sync_classes(uow: UnitOfWork, rows: Mapping[str, ServiceClassRow], wanted: Sequence[WantedServiceClass]) -> None:
+    """Sell what a file declares and nothing else of it; a class that is declared anew is another one."""
+    for one in wanted:
+        row, new = rows.get(one.name), _class_row(one, FILE)
+        if row is not None and _promise(row) == _promise(new):
+            continue
+        if row is not None:
+            row.removed_at = now()
+        uow.add(new)
+    named = {one.name for one in wanted}
+    for name, row in rows.items():
+        if name not in named:
+            row.removed_at = now()
+
+
+def _promise(row: ServiceClassRow) -> tuple[object, ...]:
+    """All that a class promises."""
+    limits = (row.start_seconds, row.first_text_seconds, row.finish_seconds, row.target, row.period_days)
+    return (row.work, *limits, row.price_units, row.credit_percent)
+
+
 def class_view(row: ServiceClassRow) -> ServiceClass:
     """A class as callers see it."""
     return ServiceClass(
@@ -125,10 +162,12 @@ def class_view(row: ServiceClassRow) -> ServiceClass:
         name=row.name,
         work=row.work,
         start_seconds=row.start_seconds,
+        first_text_seconds=row.first_text_seconds,
         finish_seconds=row.finish_seconds,
         target=row.target,
         period_days=row.period_days,
         price=money.render(row.price_units),
         credit_percent=row.credit_percent,
+        origin=row.origin,
         created_at=row.created_at,
     )

@@ -17,6 +17,7 @@ from aitbc.modules.ai.api import Outcome
 from aitbc.modules.ai.batched.answers import Answered, Answering, answer_many, conclude_unchecked
 from aitbc.modules.ai.batched.verdicts import Concluded
 from aitbc.modules.ai.models.checks.tiers import QUORUM_MAX, SAMPLED
+from aitbc.modules.ai.models.job_spans import belonging_to
 from aitbc.modules.ai.models.life import Ended
 from aitbc.modules.ai.models.tables import DeliveryRow, JobRow
 from aitbc.modules.ai.models.values import Delivered, JobValue
@@ -107,10 +108,11 @@ class CheckedAnswers:
         for attempt in concluded.attempts:
             self._attempts.after_verdict(attempt)
         paid = zip(concluded.payments, concluded.events, strict=True)
-        earned = await asyncio.gather(
-            *(self._payments.pay_or_postpone(event, event_id, self._paid) for event, event_id in paid),
-            *(self._payments.void_hold(hold, "verification did not need it") for hold in concluded.freed),
-        )
+        with belonging_to(concluded.job.request_id, concluded.job.id):
+            earned = await asyncio.gather(
+                *(self._payments.pay_or_postpone(event, event_id, self._paid) for event, event_id in paid),
+                *(self._payments.void_hold(hold, "verification did not need it") for hold in concluded.freed),
+            )
         self._attempts.after_success(concluded.accepted)
         return {event.attempt: one for event, one in zip(concluded.payments, earned, strict=False)}
 
