@@ -100,6 +100,8 @@ def test_tokens_are_those_of_the_text_by_their_bytes() -> None:
         ("x" * 99, said(["x" * 99])),  # one token for all of it
         ("ab", said(["ab"], float("nan"))),
         ("ab", said(["ab"], 0.5)),
+        ("ab", said(["ab"], -(10**400))),
+        ("ab", {"content": [{"token": "ab", "bytes": [10**30], "logprob": -1}]}),
         ("ab", {"content": [5]}),
         ("ab", {"content": [{"token": "ab", "bytes": [999], "logprob": -1}]}),
     ):

@@ -52,7 +52,8 @@ class Verification:
         is_evaluation = kind.is_evaluated and job.trusted_only
         ceiling = None if is_evaluation else self._speeds.ceiling(job)
         if kind.is_evaluated and job.copies > 1:
-            require_evaluable(kind.read_output(value), is_evaluation=is_evaluation)
+            output = kind.read_output(value)
+            await asyncio.to_thread(require_evaluable, output, is_evaluation=is_evaluation)
         delivered = judge(result, text, value, job, attempt, now(), streamed=streamed, ceiling=ceiling)
         if delivered.work is not None and not is_evaluation:
             self._speeds.record(job, attempt, delivered.work)

@@ -4,7 +4,6 @@ Honest engines differ, so that no text and no single token convicts anybody: the
 prompts does, within a tolerance that was measured for the model (docs/verification.md).
 """
 
-import math
 import statistics
 from collections.abc import Callable, Sequence
 from enum import StrEnum
@@ -32,6 +31,7 @@ DIFFERENCE_MAX = 20.0
 """No difference counts more, in natural logarithms."""
 MISSED = 1.0
 """What a token counts that the checking engine would not cut there."""
+LIKELIHOOD_LEAST = -1e9
 LIKELIHOOD_ROUNDING = 0.01
 """How far above zero a log-probability may lie that was rounded."""
 
@@ -80,13 +80,13 @@ def _bytes_of(token: Any) -> bytes:
     values = token.get("bytes") if isinstance(token, dict) else None
     try:
         return bytes(values) if isinstance(values, list) else str(token["token"]).encode()
-    except (TypeError, ValueError, KeyError):
+    except (TypeError, ValueError, KeyError, OverflowError):
         raise OutputRefused("a token that it tells cannot be read") from None
 
 
 def _likelihood_of(token: Any) -> float:
     value = token.get("logprob") if isinstance(token, dict) else None
-    if not isinstance(value, int | float) or not math.isfinite(value) or value > LIKELIHOOD_ROUNDING:
+    if not isinstance(value, int | float) or not LIKELIHOOD_LEAST <= value <= LIKELIHOOD_ROUNDING:
         raise OutputRefused("a token that it tells has no log-probability")
     return float(value)
 
