@@ -85,6 +85,9 @@ def text_of(kind: str, output: Any) -> str:
     if kind == "embed" and isinstance(output, dict) and "vectors" in output:
         lines = [f"{output['model']}, {output['dimensions']} dimensions"]
         return "\n".join([*lines, *(json.dumps(vector) for vector in output["vectors"])])
+    if kind == "rerank" and isinstance(output, dict) and "scores" in output:
+        ranked = sorted(enumerate(output["scores"]), key=lambda one: -one[1])
+        return "\n".join([str(output["model"]), *(f"{score:9.6f}  document {at}" for at, score in ranked)])
     if kind == "ocr" and isinstance(output, dict) and "text" in output:
         return str(output["text"])
     if kind == "chat" and isinstance(output, dict) and "message" in output:

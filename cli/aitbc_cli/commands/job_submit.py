@@ -128,6 +128,45 @@ def embed(
 
 @command(
     app,
+    "rerank",
+    examples=[
+        'aitbc job submit rerank --query "when is high tide" --document "The tide is high at noon." --max-price 0.05 --wait',
+        "aitbc job submit rerank --input question.json --max-price 0.05 --wait",
+    ],
+    changes=True,
+)
+def rerank(
+    call: Call,
+    query: Annotated[str | None, typer.Option("--query", help="What is looked for.")] = None,
+    document: Annotated[
+        list[str] | None, typer.Option("--document", help="A document; again for more; - reads one a line.")
+    ] = None,
+    input: Input = None,  # noqa: A002 - the option's name
+    max_price: MaxPrice = None,
+    prefer: Prefer = None,
+    verify: Verify = None,
+    wait: Wait = False,
+    out: Out = None,
+    priority: Priority = None,
+    device: Device = None,
+    gpu_model: GpuModel = None,
+    min_vram: MinVram = None,
+    region: Region = None,
+    model: Model = None,
+    attempts: Attempts = None,
+    retry_failures: Retry = False,
+    clock: Clock = None,
+) -> int:
+    """Say how well documents fit a query."""
+    terms = terms_of(locals())
+    texts = [each for given in document or () for each in (lines() if given == "-" else [given])]
+    given = {"query": query, "documents": texts} if query is not None and document else None
+    value = value_of(input, "--query and --document", given)
+    return submit(call, "rerank", with_(value, model=model), terms)
+
+
+@command(
+    app,
     "ocr",
     examples=[
         "aitbc job submit ocr --image invoice.png --max-price 0.05 --wait",

@@ -11,7 +11,7 @@ import typer
 from aitbc_cli.exits import bad_configuration, usage
 from aitbc_cli.times import seconds_of
 
-KINDS = ("embed", "ocr", "chat", "command", "container")
+KINDS = ("embed", "rerank", "ocr", "chat", "command", "container")
 ALWAYS = ("embed", "ocr")
 Kind = Annotated[
     list[str] | None,

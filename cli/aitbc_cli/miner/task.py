@@ -155,6 +155,7 @@ class Task:
             run_seconds=self.lease["run_seconds"],
             gpus=leased_gpus(self.lease.get("devices")),
             env=self._environment(),
+            check=self.lease.get("check"),
         )
         outcome = await self._work(pool, work)
         usage = {name: int(count) for name, count in outcome.usage.items()}

@@ -95,3 +95,32 @@ def test_a_malformed_input_is_the_fault_of_the_requester_and_leaves_the_worker_a
     assert outcome.error.message.endswith(".")
     # The model takes a second to load: an answer this quick comes from the same worker.
     assert do({"texts": ["still here"]}).usage["milliseconds"] < 500
+
+
+def test_documents_are_scored_by_the_same_model(
+    runner: asyncio.Runner, open_pool: Callable[..., ExecutorPool], make_work: Callable[..., Work]
+) -> None:
+    pool = open_pool({"rerank": {}})
+
+    def ranked(value: Any) -> Outcome:
+        return runner.run(pool.run(make_work("rerank", value), on_progress=lambda _: None))
+
+    documents = [
+        "Interest rates rose in March.",
+        "A kitten is napping on the couch.",
+        "",
+        "The cat sleeps on the sofa.",
+    ]
+    outcome = ranked({"query": "The cat sleeps on the sofa.", "documents": [text or "\u200b" for text in documents]})
+    assert outcome.error is None and outcome.output is not None
+    rates, kitten, _, cat = outcome.output["scores"]
+    assert cat == pytest.approx(1.0, abs=1e-4)
+    assert cat > kitten > rates
+    assert outcome.usage["documents"] == 4
+    for value, reason in (
+        ({"query": "x", "documents": ["y"], "model": "other"}, "model_unavailable"),
+        ({"query": "x", "documents": []}, "invalid_input"),
+        ({"documents": ["y"]}, "invalid_input"),
+    ):
+        refused = ranked(value)
+        assert refused.error is not None and refused.error.reason == reason

@@ -42,6 +42,7 @@ TRUSTED = an_answer(ATTEMPT, trusted=True)
         verified("recheck", WRONG, own=TRUSTED),
         verified("sampled", CHECK),
         verified("sampled", verdict="unchecked"),
+        verified("sampled", CHECK, verdict="unclear"),
         verified("recheck", verdict="trusted", own=TRUSTED),
     ],
 )
@@ -63,6 +64,7 @@ def test_evidence_that_bears_its_verdict_out_is_accepted(receipt: dict[str, Any]
         verified("recheck", YES[0]),
         verified("recheck", an_answer(OTHERS[0], agrees=False, trusted=True)),
         verified("recheck", verdict="unchecked"),
+        verified("recheck", WRONG, own=TRUSTED, verdict="unclear"),
         verified("recheck", verdict="trusted"),
         verified("recheck", verdict="valid", own=TRUSTED),
         verified("none", verdict="unchecked"),

@@ -74,7 +74,21 @@ _JSON = st.recursive(
     max_leaves=12,
 )
 _FIELDS = st.sampled_from(
-    ["texts", "model", "dimensions", "vectors", "image", "messages", "message", "program", "lines", "text", "stdout"]
+    [
+        "texts",
+        "model",
+        "dimensions",
+        "vectors",
+        "image",
+        "messages",
+        "message",
+        "program",
+        "lines",
+        "text",
+        "stdout",
+        "query",
+        "scores",
+    ]
 )
 
 
@@ -96,6 +110,24 @@ def test_every_kind_says_what_it_is() -> None:
         assert kind.metering
         assert kind.unit
         assert kind.unit_price_units > 0
+
+
+def test_scores_are_one_for_each_document_and_agree_within_their_tolerance() -> None:
+    kind = kind_of("rerank")
+    measure = kind.measure(kind.read({"query": "té", "documents": ["a", "bc"]}), {}, run_seconds=60)
+    assert (measure.units, measure.units_max) == (6, 6)
+    with pytest.raises(InvalidInput, match=r"documents\[0\]"):
+        kind.measure(kind.read({"query": "a", "documents": ["é" * 5000]}), {}, run_seconds=60)
+    one, near, far = (kind.read_output({"model": "m", "scores": [0.5, score]}) for score in (0.1, 0.109, 0.111))
+    assert kind.meter(one, input_units=6, expects=measure.expects, seconds=1.0) == 6
+    assert kind.agrees(one, near)
+    assert not kind.agrees(one, far)
+    assert not kind.agrees(one, kind.read_output({"model": "n", "scores": [0.5, 0.1]}))
+    with pytest.raises(OutputRefused):
+        kind.meter(
+            kind.read_output({"model": "m", "scores": [0.5]}), input_units=6, expects=measure.expects, seconds=1.0
+        )
+    assert (kind.evidence({"documents": 3}, 6, measure.expects) or "").startswith("The miner counted 3")
 
 
 def test_a_price_is_at_least_one_unit_and_never_above_the_hold() -> None:

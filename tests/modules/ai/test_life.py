@@ -6,6 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from aitbc.kernel.database.migrations import Part, differences
@@ -152,8 +153,8 @@ def test_results_are_kept_for_a_week_unless_somebody_says_otherwise() -> None:
     assert Clocks().retention_seconds >= 7 * 24 * 3600
 
 
-async def test_input_and_output_go_after_their_retention_and_the_job_stays(owner: Target) -> None:
-    async with ai_on(owner) as market:
+async def test_input_and_output_go_after_their_retention_and_the_job_stays(owner: Target, tmp_path: Path) -> None:
+    async with ai_on(owner, state_dir=tmp_path) as market:
         alice, miner = market.person(), Worker(market)
         job = await market.submit(alice, clocks={"retention_seconds": 100})
         await miner.deliver(await miner.take())
@@ -167,11 +168,25 @@ async def test_input_and_output_go_after_their_retention_and_the_job_stays(owner
         assert (found.state, found.price, found.kept_until) == ("succeeded", "0.0000006", None)
 
         secret = "a tide that nobody may read"
-        await market.submit(alice, value={"texts": [secret]}, clocks={"retention_seconds": 0})
+        job = await market.submit(alice, value={"texts": [secret]}, clocks={"retention_seconds": 0})
+        lease = await miner.take()
+        await miner.fail(lease, "unknown", message=f"Its standard error ended: {secret}")
+        await market.later(2)
         lease = await miner.take()
         await market.ai.log(miner.id, lease.attempt, lease.token, [LogLine(sequence=1, at=clock.now(), text=secret)])
-        await miner.deliver(lease, embedding(1) | {"vectors": [[0.123456789, 0.5, 0.25, 0.125]]})
+
+        async def content() -> AsyncIterator[bytes]:
+            yield value.encode()
+
+        value = msgspec.json.encode(
+            embedding(1) | {"vectors": [[0.123456789, 0.5, 0.25, 0.125]], "note": secret}
+        ).decode()
+        kept = await market.ai.artifacts.store(miner.principal, content(), lease.attempt, len(value))
+        assert any(path.is_file() for path in (tmp_path / "artifacts").rglob("*"))
+        await miner.deliver(lease, {"artifact": kept.id, "digest": kept.digest, "bytes": kept.bytes})
+        assert await market.state(job) == "succeeded"
         await market.ai.tidy()
+        assert not [path for path in (tmp_path / "artifacts").rglob("*") if path.is_file()]
         tables = await market.sql(
             "SELECT format('%I.%I', schemaname, tablename) AS name FROM pg_tables WHERE schemaname = 'ai'"
         )

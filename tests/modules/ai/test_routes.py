@@ -160,7 +160,7 @@ async def test_a_quote_says_what_a_job_would_cost_and_changes_nothing(owner: Tar
 async def test_kinds_say_what_they_take_give_and_cost(owner: Target) -> None:
     async with ai_over_http(owner) as (_, _, client):
         kinds = {kind["name"]: kind for kind in (await client.get("/api/v1/ai/kinds")).json()["data"]}
-        assert set(kinds) == {"embed", "ocr", "chat", "command", "container"}
+        assert set(kinds) == {"embed", "rerank", "ocr", "chat", "command", "container"}
         for kind in kinds.values():
             assert kind["unit"] and kind["metering"] and float(kind["unit_price"]) > 0
             assert kind["input_schema"]["$ref"] and kind["output_schema"]["$ref"]

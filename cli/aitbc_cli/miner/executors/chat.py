@@ -10,12 +10,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 from aitbc_cli.miner.executors.chat_answer import is_reasoning, output_of
+from aitbc_cli.miner.executors.chat_check import evaluate
 from aitbc_cli.miner.executors.chat_models import ChatModels, NoModels, unavailable
 from aitbc_cli.miner.executors.chat_reader import Body, ChatReader, pieces_of, remaining
 from aitbc_cli.miner.executors.chat_stream import BrokenStream, StreamedAnswer
@@ -93,10 +95,10 @@ class ChatExecutor:
         self._models.learn(None if status == 404 else listed, facts_of(entries, self._ask_aside))
         self._is_listed = True
 
-    def _ask_aside(self, path: str, body: Mapping[str, Any] | None) -> Mapping[str, Any]:
-        """What the server says at a path of its own beside `/v1`; nothing where it does not."""
+    def _ask_aside(self, path: str, body: Mapping[str, Any] | None, deadline: float | None = None) -> Mapping[str, Any]:
+        """What the server says at a path of its own beside `/v1`, before a deadline; nothing where it does not."""
         root = self._url.path.removesuffix("/v1")
-        deadline = time.monotonic() + CONNECT_SECONDS
+        deadline = time.monotonic() + CONNECT_SECONDS if deadline is None else deadline
         try:
             status, answer, _ = self._exchange(
                 "GET" if body is None else "POST", root + path, body, deadline, whole=True
@@ -107,6 +109,22 @@ class ChatExecutor:
 
     def run(self, work: Work, report: Report) -> Outcome:
         """The message of the first choice, reported as it comes; usage is what the upstream says it counted."""
+        if work.check is not None:
+            return self._check(work, work.check)
+        return self._chat(work, lambda text: _tell(report, text))
+
+    def _check(self, work: Work, check: Mapping[str, Any]) -> Outcome:
+        """Evaluate another miner's answer, and answer oneself where that one lies outside the tolerance."""
+        deadline = time.monotonic() + work.run_seconds
+        model = self._choose_model(work.input.get("model"))
+        found = evaluate(lambda path, body: self._ask_aside(path, body, deadline), work.input.get("messages"), check)
+        if found.apart > check["passes"]:
+            outcome = self._chat(work, lambda _: None)
+            return replace(outcome, output={**outcome.output, "evaluation": found.tokens} if outcome.output else None)
+        message = {"role": "assistant", "content": check["text"]}
+        return Outcome(output={"message": message, "model": model, "evaluation": found.tokens})
+
+    def _chat(self, work: Work, tell: Callable[[str], None]) -> Outcome:
         started = time.monotonic()
         request = _request_of(work.input)
         model = self._choose_model(request.pop("model", None))
@@ -115,7 +133,7 @@ class ChatExecutor:
         likely = request.get("top_logprobs", 0)
         if request.get("logprobs"):  # for none at all, some servers leave out those of the answer itself
             request["top_logprobs"] = max(likely, 1)  # findings/xllamacpp-leaves-out-logprobs.sh
-        answer = self._answer(request, model, started + work.run_seconds, lambda text: _tell(report, text))
+        answer = self._answer(request, model, started + work.run_seconds, tell)
         usage = {**_usage_of(answer), "milliseconds": round((time.monotonic() - started) * 1000)}
         return Outcome(output=output_of(answer, model, likely=likely), usage=usage)
 

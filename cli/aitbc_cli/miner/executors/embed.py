@@ -37,7 +37,7 @@ class EmbedExecutor:
 
     def warm_up(self) -> dict[str, Any]:
         """Embed one sentence."""
-        self._vector("A first sentence.", DIMENSIONS)
+        self.vector("A first sentence.", DIMENSIONS)
         return {"models": [MODEL], "weights": self._digest}
 
     def run(self, work: Work, report: Report) -> Outcome:
@@ -47,7 +47,7 @@ class EmbedExecutor:
         vectors: list[list[float]] = []
         tokens = 0
         for text in texts:
-            vector, count = self._vector(text, dimensions)
+            vector, count = self.vector(text, dimensions)
             vectors.append(vector)
             tokens += count
             if len(vectors) % _REPORT_EVERY == 0:
@@ -56,7 +56,7 @@ class EmbedExecutor:
         milliseconds = round((time.monotonic() - started) * 1000)
         return Outcome(output=output, usage={"texts": len(texts), "tokens": tokens, "milliseconds": milliseconds})
 
-    def _vector(self, text: str, dimensions: int) -> tuple[list[float], int]:
+    def vector(self, text: str, dimensions: int) -> tuple[list[float], int]:
         """The unit vector of a text, and its number of tokens.
 
         Each text is pooled alone and in double precision: neither its neighbours nor the width of the processor's

@@ -37,7 +37,7 @@ from aitbc_cli.miner.xid import Xid
 
 __all__ = ["ExecutorPool", "Failure", "KindStatus", "Outcome", "Progress", "Work"]
 
-KINDS = frozenset({"embed", "ocr", "chat", *PROGRAMS})
+KINDS = frozenset({"embed", "rerank", "ocr", "chat", *PROGRAMS})
 CHAT = "chat"
 _OF_THE_SERVER = frozenset({"base_url", "api_key_file", "models"})
 """Options of chat that are about one chat server."""

@@ -62,6 +62,8 @@ class Work:
     run_seconds: float
     env: Mapping[str, str] = field(default_factory=dict)
     gpus: tuple[Gpu, ...] | None = None
+    check: Mapping[str, Any] | None = None
+    """The answer of another miner that is to be evaluated, in place of doing the work."""
 
 
 @dataclass(frozen=True)

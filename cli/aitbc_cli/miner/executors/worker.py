@@ -38,6 +38,7 @@ from aitbc_cli.miner.executors.work import (
 # Imported by name in the process of its kind only: no worker pays for the libraries of another.
 EXECUTORS = {
     "embed": ("aitbc_cli.miner.executors.embed", "EmbedExecutor"),
+    "rerank": ("aitbc_cli.miner.executors.rerank", "RerankExecutor"),
     "ocr": ("aitbc_cli.miner.executors.ocr", "OcrExecutor"),
     "chat": ("aitbc_cli.miner.executors.chat", "ChatExecutor"),
     "command": ("aitbc_cli.miner.executors.command", "CommandExecutor"),
@@ -47,8 +48,8 @@ EXECUTORS = {
 
 _GIB = 1024 * 1024 * 1024
 # Private memory of the worker itself; programs have limits of its own.
-_MEMORY_BYTES = {"embed": 2 * _GIB, "ocr": 4 * _GIB, "chat": _GIB}
-_OFFLINE = frozenset({"embed", "ocr"})
+_MEMORY_BYTES = {"embed": 2 * _GIB, "rerank": 2 * _GIB, "ocr": 4 * _GIB, "chat": _GIB}
+_OFFLINE = frozenset({"embed", "rerank", "ocr"})
 _REPORT_SECONDS = 0.1
 _LINES_A_REPORT = 200
 

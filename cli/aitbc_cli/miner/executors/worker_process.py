@@ -123,6 +123,7 @@ class WorkerProcess:
             "run_seconds": work.run_seconds,
             "env": dict(work.env),
             "gpus": [asdict(gpu) for gpu in work.gpus or ()],
+            "check": work.check,
         }
         answer = await self._ask({"do": "run", "work": message}, on_progress)
         try:

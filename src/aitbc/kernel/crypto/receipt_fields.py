@@ -84,6 +84,7 @@ def verdict_fault(receipt: dict[str, Any]) -> str | None:
     agreeing = sum(one["agrees"] for one in answers)
     is_fitting = {
         "valid": _is_quorum(tier, len(answers), agreeing) or _is_rechecked(tier, answers),
+        "unclear": _is_rechecked(tier, answers) and agreeing == len(answers),
         "trusted": tier in ("sampled", "recheck") and len(answers) == 1 and answers[0]["trusted"],
         "unchecked": tier == "sampled" and len(answers) == 1,
     }

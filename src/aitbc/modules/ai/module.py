@@ -21,6 +21,7 @@ from aitbc.modules.ai.protocols.openai_embeddings import OpenAiEmbeddings
 from aitbc.modules.ai.protocols.openai_files import OpenAiFiles
 from aitbc.modules.ai.protocols.openai_models import OpenAiModels
 from aitbc.modules.ai.protocols.openai_responses import OpenAiResponses
+from aitbc.modules.ai.protocols.rerank import Reranking
 from aitbc.modules.ai.routes.aliases import AliasController
 from aitbc.modules.ai.routes.artifacts import ArtifactController
 from aitbc.modules.ai.routes.graphs import GraphController
@@ -137,6 +138,7 @@ module = Module(
         OpenAiChat,
         OpenAiCompletions,
         OpenAiEmbeddings,
+        Reranking,
         OpenAiResponses,
         AnthropicMessages,
         OpenAiFiles,

@@ -35,7 +35,7 @@ class Bench:
 
     def start_miner(self, name: str = "rig", **options: Any) -> Any:
         """A miner of the engine's model, and of embeddings where they are wanted."""
-        kinds = {"chat": {"base_url": self._engine_url}} | ({"embed": {}} if self._embeds else {})
+        kinds = {"chat": {"base_url": self._engine_url}} | ({"embed": {}, "rerank": {}} if self._embeds else {})
         return self.market.start(name, **{"token": self.market.token(), "kinds": kinds, "slots": 8, **options})
 
     def openai(self, **options: Any) -> Any:

@@ -335,6 +335,23 @@ def test_embeddings_are_equal_as_numbers_and_as_base64(bench: Bench) -> None:
     assert refused.value.param == "input"
 
 
+def test_documents_are_ranked_by_a_query(bench: Bench) -> None:
+    texts = ["Interest rates rose in March.", "A kitten is napping on the couch.", "Add two spoons of salt."]
+    asked = {
+        "model": EMBED,
+        "query": "The cat sleeps on the sofa.",
+        "documents": [texts[0], {"text": texts[1]}, texts[2]],
+    }
+    whole = raw(bench, "POST", "/v1/rerank", asked | {"return_documents": True}).json()
+    ranked = whole["results"]
+    assert (ranked[0]["index"], ranked[0]["document"]["text"], len(ranked)) == (1, texts[1], 3)
+    scores = [one["relevance_score"] for one in ranked]
+    assert scores == sorted(scores, reverse=True) and scores[0] > scores[1] + 0.2
+    assert whole["usage"]["total_tokens"] > 10 and whole["aitbc"]["receipt"]
+    best = raw(bench, "POST", "/v1/rerank", asked | {"top_n": 1}).json()["results"]
+    assert best == [{"index": 1, "relevance_score": scores[0]}]
+
+
 # --- what goes wrong -------------------------------------------------------------------------------------------------
 
 
@@ -391,7 +408,8 @@ def test_each_failure_is_the_exception_that_clients_expect(bench: Bench) -> None
         ("POST", "/v1/chat/completions", b"x" * (2 * 1024 * 1024), 413),
         ("POST", "/v1/images/generations", {}, 501),
         ("POST", "/v1/audio/speech", {}, 501),
-        ("POST", "/v1/rerank", {}, 501),
+        ("POST", "/v1/rerank", {"model": EMBED, "query": "x", "documents": [5]}, 400),
+        ("POST", "/v1/rerank", {"model": EMBED, "query": "x", "documents": []}, 400),
     ):
         answer = raw(bench, method, path, body)
         assert answer.status_code == status and answer.headers["content-type"] == "application/json", answer.text

@@ -38,7 +38,7 @@ async def test_programs_images_and_pictures_have_canaries_too(owner: Target) -> 
         "canary_containers": {"busybox wc -w": "6"},
     }
     async with ai_on(owner, trading=plain.trading, canary_account=platform.account, canary_hours=6, **known) as market:
-        kinds = ("command", "container", "ocr")
+        kinds = ("command", "container", "ocr", "rerank")
         worker = Worker(market, kinds=kinds, programs=("wc",), models={"container": ("busybox",)})
         await announce(market, worker, Worker(market, kinds=("command",), programs=("other",)))
         await market.ai.send_canaries()
@@ -49,6 +49,7 @@ async def test_programs_images_and_pictures_have_canaries_too(owner: Target) -> 
             "command": program("6\n"),
             "container": program("7\n", files={}),
             "ocr": {"text": line["text"], "lines": [line], **size},
+            "rerank": {"model": "words", "scores": [0.9, 0.1]},
         }
         leases = await worker.claim(slots=5)
         assert {lease.kind: lease.input.get("stdin") for lease in leases}.keys() == answers.keys()
@@ -60,7 +61,9 @@ async def test_programs_images_and_pictures_have_canaries_too(owner: Target) -> 
             ("command", "passed", None),
             ("container", "failed", "answer"),
             ("ocr", "passed", None),
+            ("rerank", "failed", "answer"),
         ]
+        assert judge("rerank", "succeeded", "none", '{"model": "words", "scores": [0.1, 0.9]}', ("", True)).step is None
         assert judge(
             "ocr",
             "succeeded",

@@ -232,7 +232,7 @@ async def test_what_cannot_be_compared_is_refused(owner: Target) -> None:
         chat = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 8}
         with pytest.raises(VerificationNotOffered, match="recheck"):
             await submit(market, who, "quorum:3", kind="chat", value=chat)
-        with pytest.raises(VerificationNotOffered, match="calibrate"):
+        with pytest.raises(VerificationNotOffered, match="Name the model"):
             await submit(market, who, "recheck", kind="chat", value=chat)
         assert market.trading.holds == {}
 

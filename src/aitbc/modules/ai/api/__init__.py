@@ -39,7 +39,9 @@ from aitbc.modules.ai.api.refusals import WrongDigest as WrongDigest
 from aitbc.modules.ai.api.refusals import WrongSignature as WrongSignature
 from aitbc.modules.ai.api.service_levels import ServiceLevel as ServiceLevel
 from aitbc.modules.ai.api.service_levels import ServiceLimits as ServiceLimits
+from aitbc.modules.ai.api.verification import CheckedToken as CheckedToken
 from aitbc.modules.ai.api.verification import JobVerification as JobVerification
+from aitbc.modules.ai.api.verification import LeaseCheck as LeaseCheck
 
 JobState = Annotated[str, one_of(("queued", "leased", "running", "succeeded", "failed", "canceled", "expired"))]
 AttemptState = Annotated[
@@ -119,6 +121,8 @@ class Lease(Struct, frozen=True, kw_only=True):
     """
     request_id: str | None
     """The request that submitted the job, for logs. For example `req_01k0000000000000000000000a`."""
+    check: LeaseCheck | None = None
+    """The answer to be checked, where another miner has answered already and this one is to evaluate that."""
 
 
 class Renewal(Struct, frozen=True, kw_only=True):

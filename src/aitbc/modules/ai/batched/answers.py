@@ -26,6 +26,7 @@ from aitbc.modules.ai.batched.rows import (
     save_attempts,
 )
 from aitbc.modules.ai.batched.verdicts import Concluded, Kept, conclude, write_concluded
+from aitbc.modules.ai.models.checks.likelihoods import Measured
 from aitbc.modules.ai.models.checks.sampling import is_drawn
 from aitbc.modules.ai.models.checks.tiers import SAMPLED, is_quorum
 from aitbc.modules.ai.models.checks.verdicts import decide
@@ -70,6 +71,10 @@ class Answering(Struct, frozen=True):
     """The earlier attempts whose answers it was compared with."""
     agreeing: Sequence[str]
     """Those of them that agree with it."""
+    is_unclear: bool = False
+    """Whether they agree only for want of evidence."""
+    measured: Measured | None = None
+    """What its check of an answer measured, where that was evaluated."""
 
 
 class Answered(Struct):
@@ -194,7 +199,9 @@ def _answer(answering: Answering, known: _Round) -> Answered | AppError:
     fill_attempt(attempt, delivered)
     miner = known.miners[attempt.id]
     is_trusted = job.trusted_only or miner.is_trusted
-    kept.append(Kept(attempt, is_trusted, delivered.output, delivered.units, delivered.price_units, answering.agreeing))
+    answer = Kept(attempt, is_trusted, delivered.output, delivered.units, delivered.price_units, answering.agreeing)
+    answer.is_unclear, answer.measured = answering.is_unclear, answering.measured
+    kept.append(answer)
     draws = job.verification == SAMPLED and len(kept) == 1
     is_checked = draws and is_drawn(miner.valid_in_row, known.chance)
     decision = decide(job.verification, [one.answer for one in kept], is_drawn=is_checked)

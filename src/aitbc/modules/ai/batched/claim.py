@@ -14,7 +14,7 @@ from aitbc.kernel.database.write_batch import WriteBatch
 from aitbc.kernel.primitives import ids
 from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.telemetry.spans import is_traced
-from aitbc.modules.ai.api import Claim, InputFile, Lease, LeasedDevice
+from aitbc.modules.ai.api import Claim, InputFile, Lease, LeaseCheck, LeasedDevice
 from aitbc.modules.ai.batched.bookings import live_bookings
 from aitbc.modules.ai.batched.counts import count_ended
 from aitbc.modules.ai.batched.device_room import lock_rooms
@@ -43,6 +43,8 @@ from aitbc.modules.ai.models.tables import JobRow
 from aitbc.modules.ai.models.values import AttemptValue, JobValue
 from aitbc.modules.ai.models.views import hold_of, holds_of
 
+EMPTY_CHECK = LeaseCheck(text="", tokens=(), passes=0.0)
+"""In a lease that is to evaluate an answer: the answer itself is read once the lease is made."""
 RUN_SECONDS_MAX = 2**31 - 1
 """No run clock is longer."""
 
@@ -449,6 +451,7 @@ def lease_view(
         expires_at=attempt.expires_at,
         devices=_leased_devices(job, devices),
         request_id=job.request_id,
+        check=EMPTY_CHECK if job.trusted_only and KINDS[job.kind].is_evaluated else None,
     )
 
 

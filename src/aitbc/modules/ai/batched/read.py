@@ -12,7 +12,7 @@ from aitbc.modules.ai.models.values import AttemptValue, JobValue
 DETAIL = JOBS.columns(without=("files", "input_units", "expects", "request_id"))
 LISTED = JOBS.columns(without=UNRULED - {"needs", "priority", "input_digest", "verdict"})
 MEASURES = JOBS.columns(
-    without=UNRULED - {"needs", "input_digest", "input_units", "units_max", "expects", "request_id"}
+    without=UNRULED - {"needs", "input_digest", "input_units", "units_max", "expects", "request_id", "trusted_only"}
 )
 
 READ_JOBS = f"SELECT {DETAIL} FROM ai.jobs WHERE id = ANY($1::uuid[])"  # noqa: S608 - constant columns

@@ -16,6 +16,7 @@ from aitbc.modules.ai.batched.claim import closings
 from aitbc.modules.ai.batched.complete import DIRECT_WAY, Accepted, attempt_ended, succeeded
 from aitbc.modules.ai.batched.counts import count_ended
 from aitbc.modules.ai.events import AnswerSucceeded, HoldsFreed, JobSucceeded
+from aitbc.modules.ai.models.checks.likelihoods import RECENT, Measured, word_of
 from aitbc.modules.ai.models.checks.verdicts import Answer, Decision, Verdict
 from aitbc.modules.ai.models.job_spans import trace_attempt
 from aitbc.modules.ai.models.kinds.registry import KINDS
@@ -27,14 +28,16 @@ from aitbc.modules.ai.models.views import holds_of
 _BLAMED = (Reason.OVERCOUNTED.value, Reason.TOO_FAST.value)
 
 # By hand: what is written are sums. In the order of miners, in which these rows are locked.
-COUNT_CHECKED = """
-INSERT INTO ai.track_records AS t (miner, kind, model, valid_in_row, checked, wrong, changed_at)
-SELECT v.*, $7::timestamptz
-FROM unnest($1::uuid[], $2::text[], $3::text[], $4::int[], $5::bigint[], $6::bigint[])
-    AS v(miner, kind, model, valid_in_row, checked, wrong)
+COUNT_CHECKED = f"""
+INSERT INTO ai.track_records AS t (miner, kind, model, valid_in_row, checked, wrong, recent, changed_at)
+SELECT v.*, $8::timestamptz
+FROM unnest($1::uuid[], $2::text[], $3::text[], $4::int[], $5::bigint[], $6::bigint[], $7::text[])
+    AS v(miner, kind, model, valid_in_row, checked, wrong, recent)
 ON CONFLICT (miner, kind, model) DO UPDATE SET
     valid_in_row = CASE WHEN excluded.wrong > 0 THEN 0 ELSE t.valid_in_row END + excluded.valid_in_row,
-    checked = t.checked + excluded.checked, wrong = t.wrong + excluded.wrong, changed_at = excluded.changed_at"""
+    checked = t.checked + excluded.checked, wrong = t.wrong + excluded.wrong, changed_at = excluded.changed_at,
+    recent = CASE WHEN excluded.recent = '' THEN t.recent ELSE array_to_string((string_to_array(
+        trim(excluded.recent || ' ' || t.recent), ' '))[1:{RECENT}], ' ') END"""  # noqa: S608 - constants
 FORGET_DELIVERIES = "DELETE FROM ai.deliveries WHERE job = ANY($1::uuid[])"
 
 
@@ -48,11 +51,19 @@ class Kept(Struct):
     price_units: int
     agrees_with: Sequence[str]
     """The attempts before it whose answers agree with its own."""
+    is_unclear: bool = False
+    measured: Measured | None = None
+    """What the check of the answer before it measured, where it was evaluated."""
 
     @property
     def answer(self) -> Answer:
         """As verdicts are made from it."""
-        return Answer(attempt=self.attempt.id, is_trusted=self.is_trusted, agrees_with=frozenset(self.agrees_with))
+        return Answer(
+            attempt=self.attempt.id,
+            is_trusted=self.is_trusted,
+            agrees_with=frozenset(self.agrees_with),
+            is_unclear=self.is_unclear,
+        )
 
 
 class Concluded(Struct):
@@ -67,6 +78,8 @@ class Concluded(Struct):
     accepted: Accepted | None = None
     checked: dict[str, bool] = {}
     """By miner, whether the answer that was compared with others was wrong; none where nothing was found out by it."""
+    measured: tuple[str, Measured] | None = None
+    """The miner whose answer was evaluated, and what that measured."""
     events: list[UUID] = []
     """The events of the payments, in their order, which pay if the direct way does not."""
 
@@ -78,7 +91,8 @@ def conclude(job: JobValue, kept: Sequence[Kept], decision: Decision, at: dateti
         _judge(one.attempt, decision)
     evidence = _evidence(job, kept, decision)
     job.verdict = msgspec.json.encode(evidence).decode()
-    concluded = Concluded(job, [one.attempt for one in kept], [], checked=_checked(job, kept, decision))
+    checked = _checked(job, kept, decision)
+    concluded = Concluded(job, [one.attempt for one in kept], [], checked=checked, measured=_measured(job, kept))
     if decision.paid:
         paid = [by_id[attempt] for attempt in decision.paid]
         _succeed(job, paid, at)
@@ -119,6 +133,12 @@ def _checked(job: JobValue, kept: Sequence[Kept], decision: Decision) -> dict[st
     # An account's own jobs prove nothing to others.
     others = [one.attempt for one in kept if one.attempt.miner_account != job.account]
     return {attempt.miner: attempt.id in decision.wrong for attempt in others}
+
+
+def _measured(job: JobValue, kept: Sequence[Kept]) -> tuple[str, Measured] | None:
+    """What was measured of an answer; an account's own jobs prove nothing to others."""
+    measured, first = kept[-1].measured, kept[0].attempt
+    return None if measured is None or first.miner_account == job.account else (first.miner, measured)
 
 
 def _succeed(job: JobValue, paid: Sequence[Kept], at: datetime) -> None:
@@ -191,6 +211,7 @@ def _publish(
 def _write_records(writes: WriteBatch, concluded: Sequence[Concluded], at: datetime) -> None:
     """Count the answers that were compared: how many, how many were wrong, and how many right ones came after those."""
     sums: dict[tuple[UUID, str, str], list[int]] = defaultdict(lambda: [0, 0, 0])
+    recent: dict[tuple[UUID, str, str], str] = defaultdict(str)
     for one in concluded:
         model = needs_of(one.job.needs).model or ""
         for miner, is_wrong in one.checked.items():
@@ -198,7 +219,16 @@ def _write_records(writes: WriteBatch, concluded: Sequence[Concluded], at: datet
             row[0] = 0 if is_wrong else row[0] + 1
             row[1] += 1
             row[2] += int(is_wrong)
+        if one.measured is not None:
+            miner, measured = one.measured
+            key = ids.decode("mnr", miner), one.job.kind, model
+            recent[key] = f"{word_of(measured)} {recent[key]}".strip()
+            sums[key]  # one that was unclear counts nothing else
     if sums:
         keys = sorted(sums)
-        columns = [*zip(*keys, strict=True), *zip(*(sums[key] for key in keys), strict=True)]
+        columns = [
+            *zip(*keys, strict=True),
+            *zip(*(sums[key] for key in keys), strict=True),
+            [recent[key] for key in keys],
+        ]
         writes.add(COUNT_CHECKED, *map(list, columns), at)

@@ -43,6 +43,13 @@ def _embed(data: Mapping[str, Any]) -> dict[str, Any]:
     return _kept({"texts": found if isinstance(found, list) else [found]}, data, ("model", "dimensions"))
 
 
+def _rerank(data: Mapping[str, Any]) -> dict[str, Any]:
+    for name in ("query", "documents"):
+        if not data.get(name):
+            raise _missing(name)
+    return _kept({"query": data["query"], "documents": data["documents"]}, data, ("model",))
+
+
 def _ocr(data: Mapping[str, Any]) -> dict[str, Any]:
     found = first_value(data, "image", "picture", "image_base64")
     if found is None:
@@ -76,4 +83,4 @@ def _missing(name: str) -> Invalid:
     return invalid(f"/task_data/{name}", "This field is required for a task of this type")
 
 
-READERS: Mapping[str, Read] = {"embed": _embed, "ocr": _ocr, "chat": _chat, "command": _command}
+READERS: Mapping[str, Read] = {"embed": _embed, "rerank": _rerank, "ocr": _ocr, "chat": _chat, "command": _command}

@@ -17,10 +17,11 @@ from aitbc.modules.ai.models.kinds.chat import ChatOutput
 from aitbc.modules.ai.models.kinds.command import CommandOutput
 from aitbc.modules.ai.models.kinds.embed import EmbedOutput
 from aitbc.modules.ai.models.kinds.ocr import OcrOutput
+from aitbc.modules.ai.models.kinds.rerank import RerankOutput
 from aitbc.modules.ai.models.life import State
 
 SAME, OTHER = "The lighthouse keeper counts the ships.", "Add two spoons of salt and stir."
-KINDS: tuple[str, ...] = ("chat", "command", "container", "embed", "ocr")
+KINDS: tuple[str, ...] = ("chat", "command", "container", "embed", "ocr", "rerank")
 """The kinds that have a canary. What programs and containers are to answer, the operator says."""
 DIGITS = 8
 RETRY = timedelta(minutes=10)
@@ -65,6 +66,8 @@ def canary_of(kind: str, miner: FleetMiner, name: str, known: Known) -> Canary |
     named = {"model": models[0]} if models else {}
     if kind == "embed":
         return Canary({"texts": [SAME, OTHER, SAME], **named})
+    if kind == "rerank":
+        return Canary({"query": SAME, "documents": [OTHER, SAME], **named})
     assert kind == "chat"
     return (
         Canary({"messages": [{"role": "user", "content": "Say hello."}], "max_tokens": 16, **named}) if named else None
@@ -108,6 +111,9 @@ def _wrong(kind: str, output: Mapping[str, Any], expects: str) -> str:
     if kind == "chat":
         said = msgspec.convert(output, ChatOutput).message
         return "" if said.content or said.tool_calls else "The answer is empty."
+    if kind == "rerank":
+        farther, nearer = msgspec.convert(output, RerankOutput).scores
+        return "" if nearer > farther else "The query itself does not fit it better than another text."
     first, other, again = msgspec.convert(output, EmbedOutput).vectors
     if not any(first):
         return "The vector of a text is all zero."

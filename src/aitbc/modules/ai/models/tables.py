@@ -154,6 +154,8 @@ class TrackRecordRow(Base):
     valid_in_row: Mapped[int] = mapped_column(Integer)
     checked: Mapped[int] = mapped_column(BigInteger)
     wrong: Mapped[int] = mapped_column(BigInteger)
+    recent: Mapped[str] = mapped_column(Text, server_default="")
+    """What the last evaluations measured, the newest first: `positions:mean`, with a blank between."""
     changed_at: Mapped[datetime] = mapped_column(MOMENT)
 
 

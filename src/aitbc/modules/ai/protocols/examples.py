@@ -145,6 +145,16 @@ EMBEDDING = shown(
         "aitbc": RECEIPT,
     },
 )
+RERANKING = shown(
+    {"model": "wordllama-256", "query": "When is high tide?", "documents": ["Add salt.", "The tide is high at noon."]},
+    {
+        "id": f"job_{ID}",
+        "model": "wordllama-256",
+        "results": [{"index": 1, "relevance_score": 0.61}, {"index": 0, "relevance_score": 0.02}],
+        "usage": {"prompt_tokens": 15, "total_tokens": 15},
+        "aitbc": RECEIPT,
+    },
+)
 NEW_RESPONSE = shown({"model": "llama-3-8b", "input": "Why is the sky blue?"}, RESPONSE, streams=True)
 ONE_RESPONSE = shown(None, RESPONSE)
 RESPONSE_ITEMS = shown(None, _list({"id": f"item_{ID}_0", "type": "message", **QUESTION[0]}))

@@ -11,13 +11,13 @@ from aitbc.modules.ai.protocols.errors import NotOffered
 OPT = {"permission": "jobs:create", "idempotency": "natural"}
 FORM_BYTES_MAX = 32 * 1024 * 1024
 """What a form with a picture or sound may have, so that it is refused for the right reason."""
-PATHS = ("/moderations", "/rerank", "/images/generations", "/audio/speech")
+PATHS = ("/moderations", "/images/generations", "/audio/speech")
 FORMS = ("/images/edits", "/images/variations", "/audio/transcriptions", "/audio/translations")
 """Where clients send forms."""
 
 
 class NotOfferedYet(Controller):
-    """Moderations, pictures, sound and ranking."""
+    """Moderations, pictures and sound."""
 
     path = "/v1"
     include_in_schema = False

@@ -1,7 +1,7 @@
 """Dispatch: miners claim jobs and wait for them, renew their leases, and find them again after a restart."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 
 from aitbc.kernel.database.batcher import Batcher
@@ -33,6 +33,8 @@ class Dispatch:
         self._wakeups = wakeups
         self._attempts = attempts
         dealer.on_wanted = wakeups.announce
+        self.fill_checks: Callable[[Sequence[Lease]], Awaitable[Sequence[Lease]]] = _unchanged
+        """Puts the answers into leases that are to evaluate some."""
         self._orphaned: list[tuple[str, Lease]] = []
         """Leases, each with its miner, that were made for a claim whose caller had disconnected."""
         self._claims: Batcher[Claim, Sequence[Lease]] = Batcher(
@@ -76,7 +78,13 @@ class Dispatch:
         leases = await self._claims.do(claim)
         self._wakeups.current.note_made(claim.miner, leases)
         self._wakeups.watched.notify(lease.job for lease in leases)
-        return leases
+        return await self._with_checks(leases)
+
+    async def _with_checks(self, leases: Sequence[Lease]) -> Sequence[Lease]:
+        """Leases with the answers that some of them are to evaluate."""
+        if all(lease.check is None for lease in leases):
+            return leases
+        return await self.fill_checks(leases)
 
     async def leases_of(self, miner: str) -> Sequence[Lease]:
         """The live leases of a miner: for one that lost an answer or was restarted."""
@@ -86,7 +94,7 @@ class Dispatch:
             attempts = [attempt_from(record) for record in await connection.fetch(LIVE, ids.decode("mnr", miner))]
             records = await connection.fetch(JOBS, [ids.decode("job", attempt.job) for attempt in attempts])
         jobs = {job.id: job for job in map(job_from, records)}
-        return [lease_again(jobs[attempt.job], attempt) for attempt in attempts]
+        return await self._with_checks([lease_again(jobs[attempt.job], attempt) for attempt in attempts])
 
     async def renew(self, miner: str, renewals: Sequence[Renewal]) -> Sequence[LeaseStatus]:
         """Extend leases; answers for each what became of it."""
@@ -106,6 +114,10 @@ class Dispatch:
             miner, lease = self._orphaned.pop()
             with suppress(AppError):  # else it is lost by its clock
                 await self._attempts.release(HeldLease(lease.attempt, miner, lease.token), "miner_left")
+
+
+async def _unchanged(leases: Sequence[Lease]) -> Sequence[Lease]:
+    return leases
 
 
 async def sleep_until_woken(future: "asyncio.Future[bool]", seconds: float) -> bool:

@@ -149,7 +149,7 @@ class Planner:
         if needs.model is not None and hasattr(given, "model"):
             value["model"] = needs.model  # so that its miner knows, wherever it was named
         await self._models.require(needs)
-        require_offered(command.verification, kind, needs)
+        require_offered(command.verification, kind, given, needs, self._models.tolerances)
         # The time of a booked GPU is paid for by its booking, which nobody but its booker can reach.
         unit_price = 0 if command.requirements.booking else await self.prices.of(who, kind, needs, measure)
         unit_price = self.prices.off_peak(unit_price) if is_off_peak else unit_price

@@ -11,7 +11,7 @@ from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives.clock import now
 from aitbc.modules.ai.api import JobNotFound
 from aitbc.modules.ai.models.life import TERMINAL, IllegalMove
-from aitbc.modules.ai.models.tables import FlowRow, JobRow, LogRow, PartRow
+from aitbc.modules.ai.models.tables import ArtifactRow, AttemptRow, DeliveryRow, FlowRow, JobRow, LogRow, PartRow
 from aitbc.modules.ai.service.artifacts import Artifacts
 from aitbc.modules.ai.service.jobs import Jobs
 from aitbc.modules.ai.service.waiters import WatchedJobs
@@ -73,4 +73,11 @@ async def _empty(uow: UnitOfWork, jobs: Sequence[str]) -> None:
     empty = {"input": None, "output": None, "kept_until": None}
     await uow.session.execute(update(JobRow).where(JobRow.id.in_(jobs)).values(**empty))
     await uow.session.execute(delete(LogRow).where(LogRow.job.in_(jobs)))
+    await uow.session.execute(delete(DeliveryRow).where(DeliveryRow.job.in_(jobs)))
+    attempts = select(AttemptRow.id).where(AttemptRow.job.in_(jobs))
+    # What programs wrote last stands in the messages of failures, and files were delivered under the leases.
+    said = update(AttemptRow).where(AttemptRow.job.in_(jobs), AttemptRow.message != "")
+    await uow.session.execute(said.values(message=""))
+    files = update(ArtifactRow).where(ArtifactRow.attempt.in_(attempts), ArtifactRow.expires_at > now())
+    await uow.session.execute(files.values(expires_at=now()))
     await uow.session.execute(delete(PartRow).where(PartRow.job.in_(jobs)))

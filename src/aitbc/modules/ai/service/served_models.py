@@ -1,7 +1,7 @@
 """The models that miners serve: listed, and asked before a job that names one is held for."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from difflib import get_close_matches
 
@@ -45,7 +45,9 @@ class ModalityNotServed(InvalidInput):
 class ServedModels:
     """Knows which models are announced, by kind; one read serves all requests of the next moment."""
 
-    def __init__(self, fleet_view: FleetView, aliases: Aliases) -> None:
+    def __init__(self, fleet_view: FleetView, aliases: Aliases, tolerances: Mapping[str, float]) -> None:
+        self.tolerances = tolerances
+        """By model, within what its answers can be checked by likelihoods."""
         self._fleet_view = fleet_view
         self._aliases = aliases
         self._models: Sequence[ModelInfo] = ()

@@ -69,6 +69,7 @@ from aitbc.modules.ai.service.booked_jobs import BookedJobs
 from aitbc.modules.ai.service.booking_ends import BookingEnds
 from aitbc.modules.ai.service.checks.answers import CheckedAnswers
 from aitbc.modules.ai.service.checks.canaries import Canaries
+from aitbc.modules.ai.service.checks.evaluations import Evaluations
 from aitbc.modules.ai.service.checks.trusted_miners import TrustedMiners
 from aitbc.modules.ai.service.dispatch import Dispatch
 from aitbc.modules.ai.service.durations import Durations
@@ -157,7 +158,7 @@ class AiService:
         self.artifacts = Artifacts(db, limits, platform.state_dir / "artifacts")
         # From the client's side
         self.aliases = Aliases(db)
-        self.served_models = ServedModels(self.fleet_view, self.aliases)
+        self.served_models = ServedModels(self.fleet_view, self.aliases, settings.chat_tolerances)
         offers = FittingOffers(db, self.fleet_view, self.market_asks, self.market_terms)
         prices = Prices(Terms(settings, platform.parameters), platform.hooks)
         planner = Planner(self.artifacts, self.served_models, offers, prices)
@@ -181,7 +182,7 @@ class AiService:
         self.dispatch = Dispatch(db, dealer, self.wakeups, self.attempts)
         self.lease_watch = LeaseWatch(db, self.wakeups)
         self.trusted_miners = TrustedMiners(db)
-        judgement = Judgement(Verification(self.jobs, self.artifacts, self.output_parts, Speeds()), platform.hooks)
+        judgement = self._judgement(platform, settings)
         self.answers = CheckedAnswers(db, self.attempts, judgement, self.payments)
         self.results = Results(self.attempts, judgement, Completions(db, self.payments), self.answers)
         self.stops = Stops(db, self.attempts, self.output_parts)
@@ -218,6 +219,13 @@ class AiService:
         line_jobs = LineJobs(self.db, self.artifacts, submissions, self.stops)
         outputs = Outputs(self.db, self.artifacts, self.text_runs)
         return Batchwork(self.db, Intake(self.db, self.artifacts), line_jobs, outputs)
+
+    def _judgement(self, platform: Platform, settings: AiSettings) -> Judgement:
+        """What judges results; leases that are to evaluate an answer get it from there too."""
+        verification = Verification(self.jobs, self.artifacts, self.output_parts, Speeds())
+        evaluations = Evaluations(self.db, verification, settings.chat_tolerances)
+        self.dispatch.fill_checks = evaluations.fill
+        return Judgement(verification, evaluations, platform.hooks)
 
     async def start(self) -> None:
         """Start the background tasks."""

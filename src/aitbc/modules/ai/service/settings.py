@@ -46,5 +46,9 @@ class AiSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     Of those a miner that allows the program is asked one; empty for no canaries of `command`."""
     canary_containers: dict[str, Annotated[str, Meta(max_length=1000)]] = {}
     """The same by the name of an image and the words of its command; empty for no canaries of `container`."""
+    chat_tolerances: dict[str, Annotated[float, Meta(gt=0, le=2)]] = {}
+    """By model, up to which mean of differences the tokens of a chat's answer are those of an honest engine, as
+    `aitbc verify calibrate` measures it (`passes`). Only chats with these models can be verified by `recheck` and
+    `sampled`."""
     grace_seconds: float = 35.0
     """After this process was frozen or just started: how long leases that seem to have ended are left alone."""

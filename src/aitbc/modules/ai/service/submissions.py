@@ -9,7 +9,7 @@ from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.errors import AppError, FieldError, Invalid, OutcomeUnknown
 from aitbc.modules.ai.api import Job
 from aitbc.modules.ai.models.job_spans import trace_submission
-from aitbc.modules.ai.models.kinds.chat import BYTES_PER_TOKEN_MAX
+from aitbc.modules.ai.models.kinds.chat_input import BYTES_PER_TOKEN_MAX
 from aitbc.modules.ai.models.submit_job import SubmitJob
 from aitbc.modules.ai.models.values import JobValue
 from aitbc.modules.ai.service.job_queue import JobQueue

@@ -10,6 +10,7 @@ from aitbc.kernel.crypto.api_key import holds_key
 from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.errors import Unavailable
 from aitbc.modules.ai.api import ArtifactNotFound, Result
+from aitbc.modules.ai.models.checks.likelihoods import require_evaluable
 from aitbc.modules.ai.models.delivery import OutputRefused, judge
 from aitbc.modules.ai.models.kinds.kind import Kind, Reference
 from aitbc.modules.ai.models.kinds.registry import KINDS
@@ -26,6 +27,8 @@ class Given(NamedTuple):
     attempt: str
     output: str
     """JSON text."""
+    miner: str
+    """Whose it is."""
 
 
 class Verification:
@@ -44,10 +47,15 @@ class Verification:
             raise OutputRefused("an API key stands in it")
         if isinstance(value, dict) and "artifact" in value:
             value = await self._value_in(value, attempt.id)
-        streamed = await self._output_parts.text_of(job.id, attempt.token) if KINDS[job.kind].streams else None
-        ceiling = self._speeds.ceiling(job)
+        kind = KINDS[job.kind]
+        streamed = await self._output_parts.text_of(job.id, attempt.token) if kind.streams else None
+        is_evaluation = kind.is_evaluated and job.trusted_only
+        ceiling = None if is_evaluation else self._speeds.ceiling(job)
+        if kind.is_evaluated and job.copies > 1:
+            output = kind.read_output(value)
+            await asyncio.to_thread(require_evaluable, output, is_evaluation=is_evaluation)
         delivered = judge(result, text, value, job, attempt, now(), streamed=streamed, ceiling=ceiling)
-        if delivered.work is not None:
+        if delivered.work is not None and not is_evaluation:
             self._speeds.record(job, attempt, delivered.work)
         return delivered
 
@@ -71,11 +79,11 @@ class Verification:
     async def agreeing(self, kind: str, answer: Given, earlier: Sequence[Given]) -> list[str]:
         """Those of the earlier attempts whose outputs agree with this one's; both were judged before."""
         rules = KINDS[kind]
-        output = await self._read_back(rules, answer)
-        others = [(one.attempt, await self._read_back(rules, one)) for one in earlier]
+        output = await self.read_back(rules, answer)
+        others = [(one.attempt, await self.read_back(rules, one)) for one in earlier]
         return await asyncio.to_thread(lambda: [attempt for attempt, other in others if rules.agrees(output, other)])
 
-    async def _read_back(self, kind: Kind, answer: Given) -> Any:
+    async def read_back(self, kind: Kind, answer: Given) -> Any:
         """An output that was judged before. Raises `Unavailable` where its artifact is not there."""
         value = msgspec.json.decode(answer.output)
         try:

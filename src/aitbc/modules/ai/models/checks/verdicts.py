@@ -13,6 +13,8 @@ class Verdict(StrEnum):
 
     VALID = "valid"
     """Enough answers agree with the one that was taken."""
+    UNCLEAR = "unclear"
+    """The answer differs from what was evaluated by more than honest ones mostly do; too little is known to accuse."""
     TRUSTED = "trusted"
     """A trusted miner did the work, so that nobody had to repeat it."""
     UNCHECKED = "unchecked"
@@ -29,6 +31,8 @@ class Answer(Struct, frozen=True, kw_only=True):
     """Whether its miner was trusted when it took the job."""
     agrees_with: frozenset[str]
     """The attempts before it whose answers agree with its own."""
+    is_unclear: bool = False
+    """Whether it agrees only for want of evidence."""
 
 
 class Decision(Struct, frozen=True, kw_only=True):
@@ -58,7 +62,8 @@ def decide(tier: str, answers: Sequence[Answer], *, is_drawn: bool) -> Decision 
         return None
     check = answers[1]
     if first.attempt in check.agrees_with:
-        return Decision(verdict=Verdict.VALID, paid=(first.attempt, check.attempt))
+        verdict = Verdict.UNCLEAR if check.is_unclear else Verdict.VALID
+        return Decision(verdict=verdict, paid=(first.attempt, check.attempt))
     return Decision(verdict=Verdict.VALID, paid=(check.attempt,), wrong=(first.attempt,))
 
 

@@ -3,13 +3,14 @@
 import base64
 import binascii
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from aitbc.kernel.primitives.errors import FieldError
 from aitbc.modules.ai.models.kinds.chat_input import (
+    BYTES_PER_TOKEN_MAX,
     MESSAGES_MAX,
     PROMPT_BYTES_MAX,
     SEED_MAX,
@@ -25,8 +26,6 @@ from aitbc.modules.ai.models.kinds.picture import size_of
 
 __all__ = ["MESSAGES_MAX", "PROMPT_BYTES_MAX", "SEED_MAX", "TOKENS_MAX", "Chat", "ChatInput", "ChatOutput"]
 
-BYTES_PER_TOKEN_MAX = 16
-"""What one token of an answer may count at most: it bounds the price before the answer is known."""
 CONTEXT_MIN = 1024
 """Every model takes so many tokens."""
 PICTURE_UNITS_MIN = 1024
@@ -57,6 +56,18 @@ class Choice(Struct, frozen=True):
     """How likely its tokens were, where that was asked for."""
 
 
+class Evaluated(Struct, frozen=True):
+    """A token of another miner's answer, as a trusted one evaluates it."""
+
+    start: int
+    """At which byte of the answer in UTF-8 it begins. For example `0`."""
+    likelihood: Annotated[float, Meta(le=0.01)] | None = None
+    """The natural logarithm of how likely it is; null where this model would not cut the text there. For example
+    `-0.18`."""
+    most: Annotated[float, Meta(le=0.01)] | None = None
+    """The same of the likeliest token in its place. For example `-0.18`."""
+
+
 class ChatOutput(Struct, frozen=True):
     """The answer of the model, and why it ended."""
 
@@ -70,6 +81,9 @@ class ChatOutput(Struct, frozen=True):
     """How likely its tokens were, where that was asked for."""
     choices: list[Choice] = []
     """The answers after the first, where several were asked for."""
+    evaluation: Annotated[list[Evaluated], Meta(max_length=64)] | None = None
+    """Of a trusted miner that checked an answer: what it found. Then the message is the one that it checked, or its own
+    where that one lies outside the tolerance."""
 
 
 class Chat(Kind):
@@ -88,6 +102,11 @@ class Chat(Kind):
     output = ChatOutput
     fastest = 2.0 * 1024 * 1024
     streams = True
+    is_evaluated = True
+    equality = (
+        "A trusted miner finds the tokens of the answer as likely as its miner said, by the mean of the differences, within "
+        "the tolerance that was measured for the model."
+    )
     miner_may_blame = True  # what a model's server refuses it says in its answer, which the owner is shown
 
     def measure(self, given: ChatInput, files: Mapping[str, FileFacts], *, run_seconds: int) -> Measure:

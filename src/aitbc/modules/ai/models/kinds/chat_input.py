@@ -7,6 +7,8 @@ from msgspec import Meta, Struct
 MESSAGES_MAX = 256
 PROMPT_BYTES_MAX = 512 * 1024
 TOKENS_MAX = 131_072
+BYTES_PER_TOKEN_MAX = 16
+"""What one token of an answer may count at most: it bounds the price before the answer is known."""
 CHOICES_MAX = 8
 TOOLS_MAX = 128
 CALLS_MAX = 128

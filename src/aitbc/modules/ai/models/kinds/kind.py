@@ -91,6 +91,8 @@ class Kind:
     """Whether its work runs on GPUs of its own, which a lease binds; else on whatever its miner serves it with."""
     equality: ClassVar[str | None] = None
     """When two outputs agree, in one sentence; none for a kind whose honest outputs cannot be compared."""
+    is_evaluated: ClassVar[bool] = False
+    """Whether a trusted miner checks an output by evaluating it, as honest outputs differ, not by one of its own."""
     streams: ClassVar[bool] = False
     """Whether the output may be streamed in parts, as text; such work can be finished early."""
 

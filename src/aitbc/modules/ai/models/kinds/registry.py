@@ -11,8 +11,9 @@ from aitbc.modules.ai.models.kinds.embed import Embed
 from aitbc.modules.ai.models.kinds.kind import Kind
 from aitbc.modules.ai.models.kinds.ocr import Ocr
 from aitbc.modules.ai.models.kinds.plugin_kind import GoneKind, PluginKind
+from aitbc.modules.ai.models.kinds.rerank import Rerank
 
-_EVERY: tuple[Kind, ...] = (Embed(), Ocr(), Chat(), Command(), Container())
+_EVERY: tuple[Kind, ...] = (Embed(), Rerank(), Ocr(), Chat(), Command(), Container())
 
 
 class Kinds(dict[str, Kind]):

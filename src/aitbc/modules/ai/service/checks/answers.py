@@ -22,6 +22,7 @@ from aitbc.modules.ai.models.life import Ended
 from aitbc.modules.ai.models.tables import DeliveryRow, JobRow
 from aitbc.modules.ai.models.values import Delivered, JobValue
 from aitbc.modules.ai.service.attempts import Attempts
+from aitbc.modules.ai.service.checks.evaluations import Agreement
 from aitbc.modules.ai.service.judgement import Judgement
 from aitbc.modules.ai.service.payments import Payments
 from aitbc.modules.ai.service.verification import Given
@@ -73,23 +74,25 @@ class CheckedAnswers:
 
     async def _take(self, job: JobValue, delivered: Delivered) -> Answered:
         """Compare an answer with those that are there, outside of the transaction, until no other came meanwhile."""
-        given = Given(delivered.attempt, delivered.output)
+        given = Given(delivered.attempt, delivered.output, delivered.miner)
         compared: set[str] = set()
-        agreeing: list[str] = []
+        agreement = Agreement([])
         for _ in range(QUORUM_MAX):
             earlier = [one for one in await self._earlier(job.id, given) if one.attempt not in compared]
             if earlier:
-                agreeing += await self._judgement.agreeing(job.kind, given, earlier)
+                found = await self._judgement.agreeing(job, given, earlier)
+                agreement = Agreement([*agreement.attempts, *found.attempts], found.is_unclear, found.measured)
                 compared.update(one.attempt for one in earlier)
-            taken = await self._batches.do(Answering(delivered, frozenset(compared), agreeing))
+            taken = await self._batches.do(Answering(delivered, frozenset(compared), *agreement))
             if not taken.is_behind:
                 return taken
         raise Unavailable("Too many answers come at once; deliver the result again.")
 
     async def _earlier(self, job: str, given: Given) -> list[Given]:
         async with self._db.reading() as session:
-            rows = await session.execute(select(DeliveryRow.attempt, DeliveryRow.output).where(DeliveryRow.job == job))
-            return [Given(row.attempt, row.output) for row in rows if row.attempt != given.attempt]
+            wanted = select(DeliveryRow.attempt, DeliveryRow.output, DeliveryRow.miner).where(DeliveryRow.job == job)
+            rows = await session.execute(wanted)
+            return [Given(row.attempt, row.output, row.miner) for row in rows if row.attempt != given.attempt]
 
     async def _after(self, taken: Answered) -> dict[str, str | None]:
         """What follows the commit; answers what the attempts earned."""
