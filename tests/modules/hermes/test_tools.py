@@ -11,7 +11,7 @@ from mcp.server.mcpserver.exceptions import ToolError
 
 from tests.app import Caller
 from tests.listening import listening
-from tests.modules.hermes.make import AGENTS, Town, called, handing_on, registered, skill
+from tests.modules.hermes.make import AGENTS, Town, called, handing_on, read, registered, skill
 from tests.modules.hermes.test_remote import ended
 
 pytestmark = pytest.mark.anyio
@@ -121,6 +121,9 @@ async def test_a_server_that_is_away_is_waited_for_and_one_that_may_not_be_asked
         away = a_tool(tools)
     agent = await registered(seller, skill(away))
     run = (await called(buyer, agent, text="hello", wall_seconds=60)).json()
+    await town.step(20)
+    assert (await read(buyer, run["id"]))["state"] == "working"
+    await town.step(41)
     gone = await ended(town, buyer, run["id"])
     assert (gone["state"], gone["reason"]) == ("failed", "deadline_passed")
     wrong = {"name": "x", "skills": [skill(away | {"server": "ftp://tools.example.org/"})]}
