@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from aitbc.kernel.crypto.api_key import new_key
+from aitbc_cli.exits import USAGE
 from tests.cli.program import AITBC, in_process
 
 URL = "http://127.0.0.1:9"
@@ -51,6 +52,16 @@ def test_a_service_is_written_with_the_options_and_started(
     again = in_process(capsys, *words)
     assert again.code == 0 and json.loads(again.out)["started"] is False
     assert "systemctl --user enable --now aitbc-miner-attic.service" in again.err
+
+
+def test_a_ray_gets_no_containers_and_says_what_does(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ray = ("--ray", "http://127.0.0.1:9")
+    refused = in_process(capsys, "miner", "run", *ray, "--image", f"py=localhost/py@sha256:{'0' * 64}")
+    assert refused.code == USAGE and "apptainer exec" in refused.err, refused
+    for more in (("--slurm", "--ray", "http://127.0.0.1:9"), ("--ray", "here"), ("--ray", "http://127.0.0.1:9")):
+        allow = () if more[-1].startswith("http") and more[0] == "--ray" else ("--allow", "t=/bin/true")
+        refused = in_process(capsys, "miner", "run", *more, *allow)
+        assert refused.code == USAGE and "--ray" in refused.err, refused
 
 
 def test_a_dry_run_shows_the_service_and_changes_nothing(

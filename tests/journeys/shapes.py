@@ -92,7 +92,7 @@ def installed(
         if shape == REPLICAS:
             yield stack.enter_context(two(folder, new_database(), **settings))
         else:
-            yield stack.enter_context(one(folder, placed(**SHAPES[shape]) | settings))
+            yield stack.enter_context(one(folder, placed(**(SHAPES | HERMES_SPLIT)[shape]) | settings))
 
 
 @contextmanager
@@ -126,13 +126,15 @@ def two(folder: Path, database: Target, **settings: str) -> Iterator[TestInstall
         yield TestInstallation(servers)
 
 
-SHAPES: Mapping[str, dict[str, str]] = {
+SHAPES: dict[str, dict[str, str]] = {
     "mounted": {},
     "exposed": dict.fromkeys(MODULES, "exposed"),
     **{f"{name} split": {name: "split"} for name in MODULES},
     "all split": dict.fromkeys((*MODULES, "plugins"), "split"),
 }
 """Shapes with one main process, and the places of their modules."""
+HERMES_SPLIT: dict[str, dict[str, str]] = {"hermes split": dict.fromkeys(("hermes", "ai"), "split")}
+"""Shapes for the journeys of agents alone."""
 REPLICAS = "two replicas"
 OVER_NATS = ", over NATS"
 ALL_SHAPES = (*SHAPES, "all split" + OVER_NATS, REPLICAS, REPLICAS + OVER_NATS)

@@ -60,6 +60,10 @@ EdgeHost = Annotated[str, typer.Option("--edge-host", help="Where the edge liste
 EdgeAddress = Annotated[
     str | None, typer.Option("--edge-address", metavar="URL", help="Where others find the edge, if not there.")
 ]
+Ray = Annotated[
+    str | None,
+    typer.Option("--ray", metavar="URL", help="Run programs as jobs of the Ray cluster with this dashboard."),
+]
 Slurm = Annotated[
     bool, typer.Option("--slurm", help="Run programs as jobs of the Slurm cluster that this machine belongs to.")
 ]
@@ -126,6 +130,7 @@ def run(
     schedule: Schedule = None,
     only_when_idle: OnlyWhenIdle = False,
     slurm: Slurm = False,
+    ray: Ray = None,
     metrics_port: MetricsPort = None,
     edge_port: EdgePort = None,
     edge_host: EdgeHost = "127.0.0.1",
@@ -143,8 +148,13 @@ def run(
         *(serve_slots, image, images, container_network, kinds_file),
     )
     kinds = kinds_of(flags)
-    if slurm and "command" not in kinds:
-        raise usage("--slurm runs programs, and none is allowed", hint="--allow 'train=/shared/train'")
+    if slurm and ray:
+        raise usage("--slurm and --ray are two clusters; a miner stands before one")
+    if (slurm or ray) and not {"command", "container"} & set(kinds):
+        raise usage("--slurm and --ray run programs, and none is allowed", hint="--allow 'train=/shared/train'")
+    if ray and "container" in kinds:
+        hint = "without images; what the cluster runs containers with is a program: --allow 'py=apptainer exec /shared/py.sif'"
+        raise usage("the cluster gets no containers, and they would run on this machine alone", hint=hint)
     options = options_of(
         *(call, name, state_dir, token_file),
         slots=slots,
@@ -154,6 +164,7 @@ def run(
         schedule=_schedule(schedule),
         only_when_idle=only_when_idle,
         slurm=slurm,
+        ray=_ray(ray),
         metrics_port=metrics_port,
         edge=_edge(edge_port, edge_host, edge_address),
         json_events=json_events,
@@ -161,6 +172,13 @@ def run(
     from aitbc_cli.miner import daemon
 
     return int(_guarded(daemon.run, options))
+
+
+def _ray(url: str | None) -> str | None:
+    """The dashboard of a Ray. Raises a fault of usage for what is no URL."""
+    if url is not None and not url.startswith(("http://", "https://")):
+        raise usage(f"--ray {url} is no address of a dashboard", hint="--ray http://127.0.0.1:8265")
+    return url
 
 
 def enrol(

@@ -24,7 +24,7 @@ from aitbc_cli.miner.client import (
     backoff_seconds,
     rejected,
 )
-from aitbc_cli.miner.cluster.slurm import Slurm
+from aitbc_cli.miner.cluster.choice import Cluster, cluster_of
 from aitbc_cli.miner.edge.run import edge_of
 from aitbc_cli.miner.enrolment import enrolled
 from aitbc_cli.miner.event_log import EventLog
@@ -72,7 +72,7 @@ class Daemon:
             scratch=home.work,
             nvml=self._nvml,
             models=self._models,
-            cluster=Slurm(options.kinds.get("command", {}), home.folder) if options.slurm else None,
+            cluster=cluster_of(options, home.folder),
         )
         self._pool.on_gpus_changed = self._tell_gpus
         self._xids = XidWatch(self._on_xid)
@@ -80,7 +80,8 @@ class Daemon:
         self._idleness = Idleness() if options.only_when_idle else None
         self._tasks: dict[str, tuple[Task, asyncio.Task[None]]] = {}
         self._kinds = Kinds(self._pool, options.kinds, event_log)
-        self._machines = MachineKeeper(options.kinds.get("container"), home, self._pool.gpus, event_log)
+        machines = None if options.slurm else options.kinds.get("container")
+        self._machines = MachineKeeper(machines, home, self._pool.gpus, event_log)
         self._metrics = MetricsPage(options.slots, lambda: len(self._tasks), lambda: self._kinds.usable)
         if self._models is not None:
             self._metrics.loaded = lambda: self._models.loaded if self._models is not None else ()
@@ -218,10 +219,10 @@ class Daemon:
             await self._resume(self._pool.cluster)
         await self._release_unknown("miner_restarted")
 
-    async def _resume(self, cluster: Slurm) -> None:
+    async def _resume(self, cluster: Cluster) -> None:
         """Wait again for the jobs of a cluster whose leases live, and have the others canceled."""
         leases = (await self._client.call_until_answered("GET", "/gpu/leases", expects=LEASES))["leases"]
-        live = [lease for lease in leases if lease["kind"] == "command"]
+        live = [lease for lease in leases if lease["kind"] in cluster.kinds]
         await cluster.keep_only([lease["attempt"] for lease in live])
         for lease in live:
             self._begin(lease)

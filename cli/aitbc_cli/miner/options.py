@@ -55,6 +55,8 @@ class Options:
     """Take work only while nobody else uses the machine."""
     slurm: bool = False
     """Whether programs run as jobs of the Slurm cluster that this machine belongs to."""
+    ray: str | None = None
+    """The dashboard of the Ray cluster as whose jobs programs run, `http://127.0.0.1:8265`; none for no Ray."""
     metrics_port: int | None = None
     """Where it shows its metrics on loopback; 0 for any free port, none for nowhere."""
     edge: EdgeOptions | None = None

@@ -17,6 +17,7 @@ TOOLS = (
     "ln",
     "ls",
     "mkdir",
+    "rm",
     "seq",
     "setsid",
     "sh",

@@ -32,6 +32,7 @@ from tests.cli.miner.fake_nvml import FakeNvml
 from tests.cli.miner.test_containers import Podman, gone_containers, podman
 from tests.cli.miner.test_daemon import Market, server
 from tests.cli.program import AITBC, Ended, as_program, surroundings
+from tests.scale import only_in_full
 
 __all__ = ["podman", "server"]
 pytestmark = pytest.mark.skipif(
@@ -231,6 +232,18 @@ async def _spoken(rented: Rented, booking: str, *command: str) -> tuple[aiohttp.
     )
     session = aiohttp.ClientSession(headers={"Authorization": f"Bearer {rented.key}"})
     return session, await session.ws_connect(rented.server.url + made["path"], max_msg_size=1 << 20)
+
+
+@only_in_full
+def test_a_full_disk_stops_the_machine_and_who_makes_room_goes_on(rented: Rented, booking: str) -> None:
+    line = "dd if=/dev/zero of=/disk/big bs=1048576 count=80; touch /disk/kept; sleep 1000"
+    full = rented.does("booking", "shell", booking, "--", "/bin/sh", "-c", line)
+    assert full.code not in (0, INTERRUPTED), full
+    rented.until(lambda: "disk_full" in rented.owner.log())
+    mended = rented.does("booking", "shell", booking, "--", "/bin/sh", "-c", "ls /disk; rm /disk/big")
+    assert (mended.code, mended.out.split()) == (0, ["big", "kept"]), (mended, rented.owner.log())
+    told = rented.does("booking", "shell", booking, "--", "/bin/sh", "-c", "sleep 3; rm kept; ls /disk")
+    assert (told.code, told.out) == (0, ""), (told, rented.owner.log())
 
 
 def test_a_slow_reader_slows_the_machine_down_and_a_huge_message_ends_its_connection_only(

@@ -8,20 +8,23 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from aitbc_cli.miner.cluster.slurm import Slurm, State, outcome_of
+from aitbc_cli.miner.cluster.cluster import State, outcome_of
+from aitbc_cli.miner.cluster.slurm import Slurm
 from aitbc_cli.miner.executors.program import Captured
 from aitbc_cli.miner.executors.work import Outcome, Work
 from tests.cli.miner.test_command import gone, nap, reason_of, sleepers
+from tests.cli.miner.test_containers import Podman, podman
 from tests.cli.miner.test_daemon import Market, market, server
 from tests.scale import only_in_full
 from tests.server.runtime.test_serve import free_port
 
-__all__ = ["market", "nap", "server"]
+__all__ = ["market", "nap", "podman", "server"]
 PROGRAMS = ("slurmctld", "slurmd", "munged", "sbatch")
 pytestmark = pytest.mark.skipif(
     os.getuid() != 0 or not all(shutil.which(each, path="/usr/sbin:/usr/bin") for each in PROGRAMS),
@@ -43,7 +46,7 @@ ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core_Memory
-KillWait=2
+KillWait=30
 MpiDefault=none
 NodeName={host} NodeAddr=127.0.0.1 CPUs=2 RealMemory=2000 State=UNKNOWN
 PartitionName=all Nodes={host} Default=YES MaxTime=60 State=UP
@@ -93,7 +96,7 @@ def work_of(tmp_path: Path, line: str, seconds: float = 60.0, attempt: str = "at
 
 
 async def test_a_job_runs_and_ends_as_its_program_does(slurm: Slurm, tmp_path: Path) -> None:
-    status = await slurm.check()
+    status = await slurm.check("command")
     assert status.usable, status.message
     assert await slurm.free() == 2
     lines: list[str] = []
@@ -129,6 +132,43 @@ async def test_a_canceled_job_is_gone_and_what_nobody_waits_for_is_canceled(
     assert reason_of(await forgotten) is not None
 
 
+@only_in_full
+@pytest.mark.skipif(shutil.which("podman") is None, reason="needs podman: apt-get install -y podman runc")
+async def test_containers_are_jobs_of_the_cluster_and_nothing_is_left_of_them(
+    cluster: None, podman: Podman, tmp_path: Path, nap: str
+) -> None:
+    slurm = Slurm({}, tmp_path, podman.options())
+    assert slurm.kinds == {"command", "container"}
+    status = await slurm.check("container")
+    assert status.usable and status.detail["models"][0] == "busybox", status
+
+    def asked(line: str, attempt: str, seconds: float = 90.0, program: str = "/bin/sh") -> Work:
+        folder = tmp_path / "work" / attempt
+        folder.mkdir(parents=True)
+        (folder / "given").write_text("file\n")
+        value = {"image": "busybox", "command": [program, "-c", line], "stdin": "in\n", "env": {"WORD": "said"}}
+        return Work("job_1", 1, "container", value, {"files/given": folder / "given"}, folder, seconds)
+
+    line = "cat; cat /in/given; id -u; echo $WORD $AITBC_JOB_ID; echo made >/out/made; touch /x || exit 0"
+    done = await slurm.run(asked(line, "att_1"), lambda _: None)
+    assert done.error is None and done.output is not None, done
+    assert done.output["stdout"].split() == ["in", "file", "65534", "said", "job_1"], done
+    assert done.output_files["files/made"].read_text() == "made\n"
+    assert reason_of(await slurm.run(asked("exit 3", "att_2"), lambda _: None)) == ("requester", "exit_nonzero")
+    nothing = await slurm.run(asked("", "att_3", program="/no/such"), lambda _: None)
+    assert reason_of(nothing) == ("requester", "exit_nonzero")
+    late = await slurm.run(asked(f"sleep {nap}", "att_4", seconds=12.0), lambda _: None)
+    assert reason_of(late) == ("requester", "timed_out") and gone(nap)
+    running = asyncio.create_task(slurm.run(asked(f"sleep {nap}", "att_5"), lambda _: None))
+    await until(lambda: sleepers(nap))
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert gone(nap)
+    assert podman.containers == []
+    refused = await slurm.run(replace(asked("", "att_6"), input={"image": "other"}), lambda _: None)
+    assert reason_of(refused) == ("platform", "program_unavailable")
+
+
 async def until(holds: Callable[[], Any]) -> None:
     async with asyncio.timeout(60):
         while not holds():  # noqa: ASYNC110 - processes tell nobody
@@ -152,7 +192,7 @@ async def until(holds: Callable[[], Any]) -> None:
 )
 def test_every_state_is_somebodys(state: str, code: int | None, expected: tuple[str, str] | None) -> None:
     streams = {name: Captured(100, lambda _: None) for name in ("stdout", "stderr")}
-    assert reason_of(outcome_of(State(state), code, streams, 1, None)) == expected
+    assert reason_of(outcome_of("Slurm", State(state), code, streams, 1, None)) == expected
 
 
 @only_in_full

@@ -5,6 +5,7 @@ import itertools
 import pytest
 
 from aitbc.kernel.primitives.money import parse
+from aitbc.kernel.primitives.templates import FilledTooLarge
 from aitbc.modules.hermes.models.decisions import Known, Whole, collaborate, hybrid, offload
 from aitbc.modules.hermes.models.plans import fill
 from aitbc.modules.hermes.models.routing import Candidate, Wish, rank
@@ -52,6 +53,8 @@ def test_places_in_inputs_are_filled_once() -> None:
         "b": [{"x": 1}],
         "c": 1,
     }
+    with pytest.raises(FilledTooLarge):  # one that asks for gigabytes gets none of them
+        fill({"a": ["{{text}}" * 10_000, "{{data}}"]}, "x" * 250_000, None, {})
 
 
 def test_decisions_are_pure_and_add_up() -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aitbc.kernel.primitives.templates import fill, places_in, text_of_output
+from aitbc.kernel.primitives.templates import FilledTooLarge, fill, places_in, text_of_output
 from aitbc_cli.miner.executors.pool import ExecutorPool, Progress, Work
 
 RUN_SECONDS = 300.0
@@ -82,6 +82,10 @@ class Steps:
                 return text
             return _walk(data, path) if head == "data" else made.get(path, "")
 
+        try:
+            wanted = fill(step["input"], at)
+        except FilledTooLarge as error:
+            raise StepFailed(error.code, "requester", error.message) from None
         folder = self._scratch / f"edge-{secrets.token_hex(8)}"
         folder.mkdir(mode=0o700)
         try:
@@ -89,7 +93,7 @@ class Steps:
                 job_id=folder.name,
                 attempt=1,
                 kind=step["kind"],
-                input=fill(step["input"], at),
+                input=wanted,
                 input_files={},
                 folder=folder,
                 run_seconds=RUN_SECONDS,

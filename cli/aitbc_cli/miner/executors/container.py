@@ -15,6 +15,7 @@ from aitbc_cli.miner.containers.images import read_images
 from aitbc_cli.miner.containers.output_folder import FilesRefused, collected
 from aitbc_cli.miner.containers.runtime import Runtime, RuntimeFailed
 from aitbc_cli.miner.executors import gpu_canary, process_tree
+from aitbc_cli.miner.executors.container_input import asked_image, read_container, read_fields, read_stdin
 from aitbc_cli.miner.executors.fields import FieldError, read_integer, read_list, read_object, read_text
 from aitbc_cli.miner.executors.gpu_watch import GpuWatch
 from aitbc_cli.miner.executors.program import Ended, Limits, Program
@@ -34,11 +35,6 @@ from aitbc_cli.miner.executors.work import (
 )
 from aitbc_cli.miner.nvml import Nvml
 
-ARGUMENTS_MAX = 64
-ARGUMENT_CHARACTERS_MAX = 4_096
-STDIN_CHARACTERS_MAX = 1_048_576
-FILES = "files/"
-"""What the names of the files of an input begin with."""
 _MIB = 1024 * 1024
 _LIMITS = {
     "memory_bytes": (4096 * _MIB, 16 * _MIB, 2**42),
@@ -51,7 +47,6 @@ _OPTIONS = frozenset(
     {"images", "any_image", "network", "runtime", "cpus", "gpus", "proof", "marker", "miner", "daemon", "threads"}
     | {"machines"}
 ) | set(_LIMITS)
-_INPUT = frozenset({"image", "command", "stdin", "env", "files", "network"})
 _NOT_STARTED = frozenset({125, 126, 127})
 """The exit codes of a runtime whose container did not start; a program may end with them too."""
 _NEVER = "0001-01-01"
@@ -191,13 +186,12 @@ class ContainerExecutor:
 
     def run(self, work: Work, report: Report) -> Outcome:
         """Exit code, output and files; an exit code other than 0 is a failure that carries its output."""
-        fields = read_object(work.input, allowed=_INPUT, what="input of container")
+        fields = read_fields(work)
         reference, pulled = self._image(fields, work)
-        stdin = fields.get("stdin")
-        stdin = "" if stdin is None else read_text(stdin, "stdin", longest=STDIN_CHARACTERS_MAX)
-        container = self._container(fields, reference, work)
+        stdin, worker = read_stdin(fields), self._owner.worker
+        container = read_container(fields, self._next_name(), reference, work, worker=worker, folder=work.folder)
         try:
-            ended = self._run_container(container, stdin.encode(), work, report)
+            ended = self._run_container(container, stdin, work, report)
             return self._outcome_of(ended, container, work)
         except (OSError, subprocess.SubprocessError, RuntimeFailed) as error:
             message = f"The container cannot be run here ({type(error).__name__}: {error})."
@@ -210,12 +204,7 @@ class ContainerExecutor:
 
     def _image(self, fields: Mapping[str, Any], work: Work) -> tuple[str, bool]:
         """The reference of the image that is asked for, and whether it was brought here for this work alone."""
-        wanted = read_text(fields.get("image"), "image", shortest=1, longest=300)
-        if fields.get("network") and not self._images.gives_network:
-            raise WorkFailed("platform", "program_unavailable", "Containers get no network on this miner.")
-        reference = self._images.reference_of(wanted)
-        if reference is None:
-            raise WorkFailed("platform", "program_unavailable", f"The image {wanted!r} is not allowed on this miner.")
+        wanted, reference = asked_image(fields, self._images)
         if self._runtime.has_image(reference):
             return reference, False
         try:
@@ -224,53 +213,6 @@ class ContainerExecutor:
             message = f"The image {wanted!r} cannot be brought to this miner: {error}"
             raise WorkFailed("platform", "program_unavailable", message) from None
         return reference, True
-
-    def _container(self, fields: Mapping[str, Any], reference: str, work: Work) -> Container:
-        """The container of an input, its folders made."""
-        command = [
-            read_text(word, f"command[{number}]", longest=ARGUMENT_CHARACTERS_MAX)
-            for number, word in enumerate(
-                read_list(fields.get("command") or [], "command", fewest=0, most=ARGUMENTS_MAX)
-            )
-        ]
-        env = read_object(fields.get("env") or {}, allowed=frozenset(fields.get("env") or {}), what="env")
-        wanted = {name: read_text(value, f"env.{name}", longest=ARGUMENT_CHARACTERS_MAX) for name, value in env.items()}
-        return Container(
-            name=self._next_name(),
-            image=reference,
-            command=command,
-            env={"HOME": "/tmp", **wanted, **self._told(work)},  # noqa: S108 - within the container
-            mounts=self._folders(work),
-            gpus=work.gpus or (),
-            has_network=fields.get("network") is True,
-        )
-
-    def _told(self, work: Work) -> dict[str, str]:
-        """What the miner says to the program."""
-        given = {name: value for name, value in work.env.items() if name.startswith("AITBC_") and "\0" not in value}
-        shares = [gpu.memory_mib for gpu in work.gpus or () if gpu.memory_mib is not None]
-        return {
-            **given,
-            "AITBC_JOB_ID": work.job_id,
-            "AITBC_ATTEMPT": str(work.attempt),
-            "AITBC_WORKER": self._owner.worker,
-            **({"AITBC_GPU_MEMORY_MIB": str(min(shares))} if shares else {}),
-        }
-
-    def _folders(self, work: Work) -> dict[str, tuple[Path, bool]]:
-        """The folder that it reads, with the files of the input, and those that it may write to."""
-        source, target, temporary = (work.folder / name for name in ("in", "out", "tmp"))
-        source.mkdir(mode=0o755)
-        target.mkdir(mode=0o700)
-        temporary.mkdir()
-        temporary.chmod(0o1777)
-        for field, path in work.input_files.items():
-            name = Path(field.removeprefix(FILES)).name
-            path.chmod(0o644)
-            os.link(path, source / name)
-        if (user := confinement.user_of()) is not None:
-            os.chown(target, user, user)
-        return {"/in": (source, False), "/out": (target, True), "/tmp": (temporary, True)}  # noqa: S108
 
     def _run_container(self, container: Container, stdin: bytes, work: Work, report: Report) -> Ended:
         words = confinement.run_words(self._runtime, container, self._allowance, self._owner)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from aitbc.kernel.primitives.tasks import finish
-from aitbc_cli.miner.cluster.slurm import Slurm
+from aitbc_cli.miner.cluster.cluster import Cluster
 from aitbc_cli.miner.executors.shared_worker import SharedWorker
 from aitbc_cli.miner.executors.work import (
     GPU_FAILED,
@@ -81,7 +81,7 @@ class ExecutorPool:
         scratch: Path,
         nvml: Nvml | None = None,
         models: ModelHost | None = None,
-        cluster: Slurm | None = None,
+        cluster: Cluster | None = None,
     ) -> None:
         unknown = sorted(kind for kind in set(kinds) - KINDS if not is_of_package(kind))
         if unknown:
@@ -94,8 +94,8 @@ class ExecutorPool:
         self.gpus = Gpus(slots, nvml)
         """The GPUs that programs get; the daemon says which there are."""
         self.cluster = cluster
-        """What does the work of kind `command` instead of this machine."""
-        local = PROGRAMS if cluster is None else PROGRAMS - {"command"}
+        """What does the work of some kinds instead of this machine."""
+        local = PROGRAMS if cluster is None else PROGRAMS - cluster.kinds
         self.gpu_kinds = tuple(kind for kind in kinds if kind in local and kinds[kind].get("gpus") != NO_GPUS)
         """The kinds whose programs get GPUs."""
         self._tried_in_containers: set[str] = set()
@@ -121,8 +121,8 @@ class ExecutorPool:
         """Try a kind with a first small piece of work; a kind that failed may be checked again later."""
         if kind == CHAT and self._models is not None:
             return _with_served(await self._check_server(), self._models.names, self._models.facts)
-        if kind == "command" and self.cluster is not None:
-            return await self.cluster.check()
+        if self.cluster is not None and kind in self.cluster.kinds:
+            return await self.cluster.check(kind)
         return await self._check(self._lane(kind))
 
     async def _check_server(self) -> KindStatus | None:
@@ -174,7 +174,7 @@ class ExecutorPool:
             message = f"This miner is not configured for {work.kind!r}."
             return Outcome(error=Failure("miner", "executor_unavailable", message))
         async with self._slots:
-            if work.kind == "command" and self.cluster is not None:
+            if self.cluster is not None and work.kind in self.cluster.kinds:
                 return await self.cluster.run(work, on_progress)
             if work.gpus and work.kind not in self.gpu_kinds:
                 return _no_gpu(f"Work of kind {work.kind} gets no GPU of this miner.")

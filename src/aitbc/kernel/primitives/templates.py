@@ -6,13 +6,23 @@ from typing import Any
 
 import msgspec
 
+from aitbc.kernel.primitives.errors import TooLarge
+
 DEPTH_MAX = 16
 """How deep values may be nested."""
+FILLED_LENGTH_MAX = 16 * 1024 * 1024
+"""How many characters may be put into one template: a short one may name a long text ten thousand times."""
 _PLACE = re.compile(r"\{\{\s*([^{}\s]{1,200})\s*\}\}")
 
 
 class TooDeep(Exception):
     """A value is nested deeper than is allowed."""
+
+
+class FilledTooLarge(TooLarge):
+    """With what is put into it the template comes to more than sixteen million characters."""
+
+    code = "filled_too_large"
 
 
 def texts_in(value: Any, depth: int = 0) -> Iterator[str]:
@@ -39,17 +49,31 @@ def fill(template: Any, at: Callable[[str], Any]) -> Any:
     """A template with its places filled in, once: what was put in is not looked at again.
 
     `at` answers what stands at a place. A text that is one place and nothing else becomes the value itself; within a
-    longer text the value is written out.
+    longer text the value is written out. Raises `FilledTooLarge`, and what `at` raises.
     """
-    match template:
-        case str():
-            whole = _PLACE.fullmatch(template)
-            return at(whole[1]) if whole else _PLACE.sub(lambda found: as_text(at(found[1])), template)
-        case dict():
-            return {key: fill(value, at) for key, value in template.items()}
-        case list() | tuple():
-            return [fill(value, at) for value in template]
-    return template
+    left = FILLED_LENGTH_MAX
+
+    def counted(place: str) -> tuple[Any, str]:
+        nonlocal left
+        value = at(place)
+        text = as_text(value)
+        left -= len(text)
+        if left < 0:
+            raise FilledTooLarge
+        return value, text
+
+    def filled(value: Any) -> Any:
+        match value:
+            case str():
+                whole = _PLACE.fullmatch(value)
+                return counted(whole[1])[0] if whole else _PLACE.sub(lambda found: counted(found[1])[1], value)
+            case dict():
+                return {key: filled(each) for key, each in value.items()}
+            case list() | tuple():
+                return [filled(each) for each in value]
+        return value
+
+    return filled(template)
 
 
 def as_text(value: Any) -> str:

@@ -6,10 +6,17 @@ from typing import Any
 from aitbc.kernel.primitives import money, templates
 from aitbc.kernel.primitives.errors import FieldError, Invalid
 from aitbc.kernel.primitives.templates import DEPTH_MAX, TooDeep, places_in
-from aitbc.modules.hermes.models.shapes import AgentApproveStep, AgentDelegateStep, AgentJobStep, AgentSkill, SkillStep
+from aitbc.modules.hermes.models.shapes import (
+    AgentApproveStep,
+    AgentDelegateStep,
+    AgentJobStep,
+    AgentSkill,
+    AgentToolStep,
+    SkillStep,
+)
 
 INPUT_BYTES_MAX = 256 * 1024
-"""What a call may weigh, and what an input that was filled in may."""
+"""What a call may weigh."""
 
 
 class AgentPlanInvalid(Invalid):
@@ -39,7 +46,7 @@ def _check_steps(steps: Sequence[SkillStep], where: str) -> None:
     for number, step in enumerate(steps):
         if step.name in names:
             _refuse(f"{where}/{number}/name", "An earlier step has this name.")
-        for place in places(step.input if isinstance(step, AgentJobStep) else _text_of(step)):
+        for place in places(_template_of(step)):
             name = place.removeprefix("steps.")
             if place not in ("text", "data") and (name == place or name not in known):
                 _refuse(f"{where}/{number}", f"There is nothing to put for {{{{{place}}}}}.")
@@ -49,8 +56,21 @@ def _check_steps(steps: Sequence[SkillStep], where: str) -> None:
             known.add(step.name)
 
 
-def _text_of(step: SkillStep) -> str:
-    return step.text if isinstance(step, AgentDelegateStep) else ""
+def _template_of(step: SkillStep) -> Any:
+    match step:
+        case AgentJobStep():
+            return step.input
+        case AgentDelegateStep():
+            return step.text
+        case AgentToolStep():
+            return step.arguments
+        case AgentApproveStep():
+            return ""
+
+
+def servers_of(skills: Sequence[AgentSkill]) -> set[str]:
+    """The MCP servers that skills use."""
+    return {step.server for skill in skills for step in skill.steps if isinstance(step, AgentToolStep)}
 
 
 def _cost(step: SkillStep) -> int:
@@ -59,7 +79,7 @@ def _cost(step: SkillStep) -> int:
             return money.parse(step.max_price)
         case AgentDelegateStep():
             return money.parse(step.budget, zero=True)
-        case AgentApproveStep():
+        case AgentApproveStep() | AgentToolStep():
             return 0
 
 
@@ -82,7 +102,7 @@ def places(template: Any) -> set[str]:
 
 
 def fill(template: Any, text: str, data: Any, outputs: Mapping[str, str]) -> Any:
-    """A template with what was asked and what earlier steps made filled in, once."""
+    """A template with what was asked and what earlier steps made filled in, once. Raises `FilledTooLarge`."""
 
     def at(name: str) -> Any:
         if name == "text":

@@ -25,6 +25,8 @@ Word = Annotated[
     Meta(extra_json_schema={"pattern": "^[a-z0-9][a-z0-9._-]*$", "examples": ["summary"]}),
 ]
 """An id that its owner chose, or a tag."""
+Endpoint = Annotated[str, Meta(min_length=8, max_length=2048)]
+"""A URL to which something is sent, under the egress policy."""
 Mode = Annotated[
     str,
     Meta(min_length=3, max_length=100, pattern=r"^[a-z0-9.+-]+/[a-z0-9.+-]+\Z"),
@@ -78,7 +80,23 @@ class AgentApproveStep(Struct, tag_field="does", tag="approve", frozen=True, kw_
     """What counts when nobody answered in time. For example `reject`."""
 
 
-SkillStep = AgentJobStep | AgentDelegateStep | AgentApproveStep
+class AgentToolStep(Struct, tag_field="does", tag="tool", frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A step that a tool of an MCP server does, over streamable HTTP; it costs the run nothing."""
+
+    name: Word
+    """Its name within the skill. For example `look_up`."""
+    server: Endpoint
+    """Where the server answers; everybody may read it, so that no secret belongs there. For example
+    `https://tools.example.org/mcp`."""
+    tool: Annotated[str, Meta(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9_./-]+\Z")]
+    """The tool. For example `search`."""
+    arguments: dict[str, Any] = {}
+    """What it is given; texts in braces are replaced as in a job's input. For example `{"query": "{{text}}"}`."""
+    repeatable: bool = False
+    """Whether it does no harm twice: it is called again where its answer was lost. Otherwise the step fails then."""
+
+
+SkillStep = AgentJobStep | AgentDelegateStep | AgentApproveStep | AgentToolStep
 
 
 class AgentSkill(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -175,8 +193,8 @@ class AgentStep(Struct, frozen=True, kw_only=True):
     """Its place, from 1. For example `1`."""
     name: str
     """Its name within the skill. For example `answer`."""
-    does: Annotated[str, one_of(("job", "call", "delegate", "approve"))]
-    """What it is: a job, a call of the agent's endpoint, a run of another agent, or a person's word."""
+    does: Annotated[str, one_of(("job", "call", "delegate", "approve", "tool"))]
+    """What it is: a job, a call of the agent's endpoint, a run of another agent, a person's word, or a tool."""
     state: Annotated[str, one_of(STEP_STATES)]
     """`pending`, `working`, `waiting` for a person, `done`, `failed`, or `skipped` because the run ended before."""
     reference: str | None

@@ -143,7 +143,7 @@ class StepRow(Base):
 
     __tablename__ = "steps"
     __table_args__ = (
-        CheckConstraint("does IN ('job', 'call', 'delegate', 'approve')", name="does"),
+        CheckConstraint("does IN ('job', 'call', 'delegate', 'approve', 'tool')", name="does"),
         CheckConstraint("state IN ('pending', 'working', 'waiting', 'done', 'failed', 'skipped')", name="state"),
         CheckConstraint("reserved_units >= 0 AND spent_units >= 0", name="amounts"),
         {"info": NO_DELETE},
@@ -157,7 +157,7 @@ class StepRow(Base):
     state: Mapped[str] = mapped_column(Text)
     reference: Mapped[str | None] = mapped_column(Text)
     remote: Mapped[str | None] = mapped_column(Text)
-    """Of a call, the task at the agent's endpoint."""
+    """Of a call, the task at the agent's endpoint; of a tool, until when the process that calls it is waited for."""
     reserved_units: Mapped[int] = mapped_column(BigInteger)
     spent_units: Mapped[int] = mapped_column(BigInteger)
     output: Mapped[str | None] = mapped_column(Text)

@@ -17,7 +17,7 @@ from aitbc.kernel.primitives.text import Name, Text
 from aitbc.modules.hermes.api import AgentNotFound
 from aitbc.modules.hermes.models.plans import AgentPlanInvalid
 from aitbc.modules.hermes.models.routing import Wish
-from aitbc.modules.hermes.models.shapes import Agent, AgentLimits, AgentSkill, Amount, Mode, Word
+from aitbc.modules.hermes.models.shapes import Agent, AgentLimits, AgentSkill, Amount, Endpoint, Mode, Word
 from aitbc.modules.hermes.service.agents import Agents
 from aitbc.modules.hermes.service.commands import (
     AgentChanged,
@@ -32,7 +32,6 @@ from aitbc.modules.hermes.service.routing import AgentChoice, AgentRouting
 Who = NamedDependency[Principal]
 Once = NamedDependency[IdempotencyKey]
 Skills = Annotated[tuple[AgentSkill, ...], Meta(min_length=1, max_length=50)]
-Endpoint = Annotated[str, Meta(min_length=8, max_length=2048)]
 WRITE = {"permission": "agents:write", "idempotency": "required"}
 READ = {"permission": "agents:read"}
 

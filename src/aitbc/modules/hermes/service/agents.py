@@ -13,7 +13,7 @@ from aitbc.kernel.primitives import ids, money
 from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.errors import NotDone
 from aitbc.modules.hermes.api import AgentNotFound
-from aitbc.modules.hermes.models.plans import check_skills, most_units
+from aitbc.modules.hermes.models.plans import check_skills, most_units, servers_of
 from aitbc.modules.hermes.models.shapes import Agent, AgentLimits, AgentSkill
 from aitbc.modules.hermes.models.tables import AgentRow
 from aitbc.modules.hermes.service.commands import (
@@ -44,8 +44,7 @@ class Agents:
         """
         check_skills(wanted.skills, has_endpoint=wanted.endpoint is not None)
         _check_limits(wanted.limits)
-        if wanted.endpoint is not None:
-            self._check_endpoint(wanted.endpoint)
+        self._check_places(wanted.skills, wanted.endpoint)
         async with self._db.unit_of_work() as uow:
             if (stored := await uow.replay(once, Agent)) is not None:
                 return stored
@@ -56,10 +55,12 @@ class Agents:
             await uow.audit(who.account, who.key, "agent.register", row.id)
             return await uow.answer(once, self._view(row))
 
-    def _check_endpoint(self, endpoint: str) -> None:
-        if self._egress is None:
-            raise NotDone("This process sends nothing outside.")
-        self._egress.check(endpoint)
+    def _check_places(self, skills: Sequence[AgentSkill], endpoint: str | None = None) -> None:
+        """Check the places outside that an agent has and uses. Raises `DestinationRefused`, `NotDone`."""
+        for place in sorted(servers_of(skills) | ({endpoint} if endpoint is not None else set())):
+            if self._egress is None:
+                raise NotDone("This process sends nothing outside.")
+            self._egress.check(place)
 
     async def _require_room(self, uow: UnitOfWork, who: Principal, handle: str | None) -> None:
         mine = (AgentRow.account == who.account, AgentRow.state != "retired")
@@ -111,10 +112,11 @@ class Agents:
     async def change(self, who: Principal, agent: str, wanted: ChangeAgent, once: IdempotencyKey) -> Agent:
         """Change an agent of the caller's; runs that are under way keep what they began with.
 
-        Raises `AgentNotFound`, `AgentChanged`, `AgentPlanInvalid`, `InvalidAmount`.
+        Raises `AgentNotFound`, `AgentChanged`, `AgentPlanInvalid`, `InvalidAmount`, `DestinationRefused`.
         """
         for skill in wanted.skills or ():
             most_units(skill)
+        self._check_places(wanted.skills or ())
         if wanted.limits is not None:
             _check_limits(wanted.limits)
         async with self._db.unit_of_work() as uow:

@@ -33,6 +33,7 @@ from aitbc.modules.hermes.service.endpoints import Endpoints
 from aitbc.modules.hermes.service.ends import Ends
 from aitbc.modules.hermes.service.job_steps import JobSteps
 from aitbc.modules.hermes.service.liveness import Liveness
+from aitbc.modules.hermes.service.mcp_servers import McpServers
 from aitbc.modules.hermes.service.messages import PURPOSE, AgentMessages
 from aitbc.modules.hermes.service.outcomes import Worker
 from aitbc.modules.hermes.service.push_configs import PushConfigs
@@ -42,6 +43,7 @@ from aitbc.modules.hermes.service.rollouts import Rollouts
 from aitbc.modules.hermes.service.routing import AgentRouting
 from aitbc.modules.hermes.service.runs import AgentRuns
 from aitbc.modules.hermes.service.settings import KEPT_DAYS, HermesSettings
+from aitbc.modules.hermes.service.tool_steps import ToolSteps
 from aitbc.modules.trading.api import TradingApi
 
 
@@ -75,6 +77,7 @@ class HermesService:
             "job": JobSteps(ai),
             "delegate": DelegateSteps(db, calls, self.agent_routing.choose),
             "approve": ApproveSteps(),
+            "tool": ToolSteps(db, McpServers(platform.egress, settings), settings.call_seconds),
             "call": CallSteps(self.agents, calls, self.agent_messages, endpoints),
         }
         self.driver = Driver(db, workers, ends)

@@ -9,7 +9,6 @@ from msgspec import Struct
 from aitbc.kernel.primitives.templates import fill, places_in, text_of_output
 from aitbc.modules.ai.models.graphs.shapes import GraphCondition, GraphNode
 
-FILLED_BYTES_MAX = 1024 * 1024
 _WELL_FORMED = re.compile(r"[a-z][a-z0-9_-]*(\.[A-Za-z0-9_-]+)*\Z")
 ITEM, INDEX, INPUTS = "item", "index", "inputs"
 RESERVED = frozenset({ITEM, INDEX, INPUTS})
@@ -87,7 +86,10 @@ class Values:
         return [_of(one, path, place) for one in made]
 
     def fill(self, template: Any) -> Any:
-        """A template with its places filled in, once: what was put in is not looked at again. Raises `PlaceUnknown`."""
+        """A template with its places filled in, once: what was put in is not looked at again.
+
+        Raises `PlaceUnknown`, `FilledTooLarge`.
+        """
         return fill(template, self.at)
 
     def holds(self, condition: GraphCondition) -> bool:
