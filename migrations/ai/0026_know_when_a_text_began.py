@@ -3,8 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
-revision = "ai_0025"
-down_revision = "ai_0024"
+revision = "ai_0026"
+down_revision = "ai_0025"
 branch_labels = None
 depends_on = None
 
