@@ -69,7 +69,7 @@ async def test_no_budget_is_passed_in_any_tree(town: Town, seed: int) -> None:
 
 async def test_a_run_that_is_killed_again_and_again_does_everything_once(town: Town) -> None:
     chance = random.Random(7)
-    buyer, owner, helper = await town.owner(funds="10"), await town.owner(), await town.owner()
+    buyer, owner, helper = await town.owner(funds="1000"), await town.owner(), await town.owner()
     rig = await town.fleet.rig(await town.owner())
     below = await registered(helper, skill(approval(within_seconds=1, otherwise="approve"), price="0.25"))
     agent = await registered(owner, skill(a_job(), handing_on(below), a_job(name="again")))
@@ -78,7 +78,9 @@ async def test_a_run_that_is_killed_again_and_again_does_everything_once(town: T
         runs += 1
         call = asyncio.create_task(called(buyer, agent, message=f"m-{runs}"))
         kills += await killed(call, chance)
-        run = (await called(buyer, agent, message=f"m-{runs}")).json()["id"]
+        answer = await called(buyer, agent, message=f"m-{runs}")
+        assert answer.status_code == 201, answer.text
+        run = answer.json()["id"]
         for _ in range(200):
             kills += await killed(asyncio.create_task(town.service.driver.drive(run)), chance)
             if (await read(buyer, run))["ended_at"] is not None:

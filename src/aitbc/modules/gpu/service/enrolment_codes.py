@@ -186,8 +186,10 @@ def _new_code() -> str:
 
 
 def _normal(code: str) -> str:
-    """A code as it is kept, however it was typed."""
-    letters = "".join(letter for letter in code.upper() if letter in LETTERS)
+    """A code as it is kept, in whatever case and with whatever spaces it was typed. Raises `EnrolmentCodeNotFound`."""
+    letters = code.upper().replace("-", "").replace(" ", "")
+    if not set(letters) <= set(LETTERS):
+        raise EnrolmentCodeNotFound
     return f"{letters[:HALF]}-{letters[HALF:]}"
 
 
