@@ -61,7 +61,7 @@ CHANGING = {
     "gov": "approve, bring-vote, cancel, delegate, execute, give, propose, sponsor, veto, vote, voter-key",
     "gpu": "offer, remove",
     "graph": "cancel, pause, rerun, resume, run",
-    "job": "cancel, stop, submit chat, submit command, submit container, submit embed, submit ocr",
+    "job": "cancel, stop, submit chat, submit command, submit container, submit embed, submit rerank, submit ocr",
     "key": "create, revoke, rotate",
     "limit": "remove, set",
     "log-level": "set",
