@@ -40,6 +40,7 @@ class HandMiner:
         owner: Caller,
         *,
         kinds: tuple[str, ...] = ("embed",),
+        programs: tuple[str, ...] = (),
         slots: int = 4,
         gpus: Sequence[str] = (),
     ) -> "HandMiner":
@@ -52,7 +53,7 @@ class HandMiner:
             "proof": key.sign(canonical(enrolment_statement(token=token, public_key=key.public))),
             "name": "by hand",
             "slots": slots,
-            "capabilities": {"kinds": list(kinds)} | (_with(gpus) if gpus else {}),
+            "capabilities": {"kinds": list(kinds), "programs": list(programs)} | (_with(gpus) if gpus else {}),
             "inventory": {"devices": [{"type": "cuda", "name": name, "memory_total_mib": 81_559} for name in gpus]},
         }
         async with app.client() as open_client:

@@ -64,6 +64,14 @@ RESPONSE: dict[str, Any] = {
 BODIES = {
     "/v1/chat/completions": CHAT,
     "/v1/embeddings": {"model": MODEL, "input": ["a"], "dimensions": 4, "encoding_format": "float"},
+    "/v1/rerank": {
+        "model": MODEL,
+        "query": "x",
+        "documents": ["a", {"text": "b"}],
+        "top_n": 1,
+        "return_documents": True,
+        "user": "u",
+    },
     "/v1/responses": RESPONSE,
     "/v1/messages": MESSAGE,
     "/v1/completions": {

@@ -5,13 +5,21 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
+from msgspec.structs import replace as replace_struct
 
+from aitbc.modules.ai.models.checks.likelihoods import Finding, judge, measure, tokens_in
+from aitbc.modules.ai.models.kinds.chat import Evaluated
 from aitbc_cli.demo import engine
+from aitbc_cli.miner.executors.chat import ChatExecutor
+from aitbc_cli.miner.executors.work import Work
 from tests.chaos.server_process import ServerProcess
 from tests.modules.ai.protocols.bench import Bench
+from tests.scale import only_in_full
 from tests.server.runtime.test_serve import free_port
 
 for package in engine.PACKAGES:
@@ -64,3 +72,24 @@ def test_a_real_model_answers_both_clients_and_streams(real: Bench) -> None:
         model=engine.MODEL, max_tokens=4, messages=[{"role": "user", "content": "Say hello."}]
     ) as messages:
         assert messages.get_final_message().stop_reason == "max_tokens"
+
+
+@only_in_full
+def test_a_real_engine_finds_its_own_answer_honest_and_a_forged_one_wrong(engine_url: str, tmp_path: Path) -> None:
+    executor = ChatExecutor({"base_url": engine_url, "models": [engine.MODEL]})
+    asked = {"messages": [{"role": "user", "content": "Tell me about the sea."}], "model": engine.MODEL}
+    ask = {**asked, "max_tokens": 24, "temperature": 0, "logprobs": True}
+    work = Work("job_1", 1, "chat", ask, {}, tmp_path, SECONDS)
+    said = executor.run(work, lambda _: None).output
+    assert said is not None
+    text = said["message"]["content"]
+    tokens = tokens_in(text, said["logprobs"])
+    assert len(tokens) >= 20
+    forged = [replace_struct(one, likelihood=-0.01) for one in tokens]
+    for told, words, finding in ((tokens, text, Finding.VALID), (forged, text[::-1], Finding.WRONG)):
+        check = {"text": words, "tokens": [msgspec.to_builtins(one) for one in told], "passes": 0.1}
+        found = executor.run(replace(work, check=check), lambda _: None).output
+        assert found is not None
+        assert found["message"]["content"] == text  # repeated, or said anew by the engine that checked
+        measured = measure(told, msgspec.convert(found["evaluation"], list[Evaluated]), is_greedy=True)
+        assert judge(0.1, measured, []) is finding, measured
