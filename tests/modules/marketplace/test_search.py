@@ -55,7 +55,7 @@ def test_values_are_read_with_their_units(read: Any, text: str, value: Any) -> N
     ("text", "part"),
     [
         ("vrem >= 80GB", "Did you mean vram"),
-        ("colour = red", "There are price"),
+        ("xyz = red", "There are price"),
         ("vram >= 80", "say its unit"),
         ("price < cheap", "no price"),
         ("region > eu", "no order"),
