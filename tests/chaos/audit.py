@@ -96,10 +96,22 @@ NOTHING = {
     "an agreement that says of its booking what the market doesn't": """
         SELECT a.id FROM trading.trade_agreements a LEFT JOIN marketplace.bookings b ON b.agreement = a.id
         LEFT JOIN trading.trade_settlements s ON s.agreement = a.id WHERE a.settlement_type = 'metered'
+        AND a.id NOT IN (SELECT agreement FROM marketplace.agreed_work)
         AND CASE WHEN a.state IN ('completed', 'failed') THEN b.ended_at IS NULL OR a.booking IS DISTINCT FROM b.id
                 OR (s.fee_units + s.net_units) IS DISTINCT FROM b.paid_units
                 OR s.fee_units <> (SELECT sum(coalesce(fee_units, 0)) FROM marketplace.booking_slices WHERE booking = b.id)
             WHEN a.state = 'cancelled' THEN b.id IS NOT NULL END""",
+    "an agreement that says of its jobs what the market doesn't": """
+        SELECT a.id FROM trading.trade_agreements a JOIN marketplace.agreed_work w ON w.agreement = a.id
+        LEFT JOIN trading.trade_settlements s ON s.agreement = a.id
+        WHERE CASE WHEN a.state IN ('completed', 'failed') THEN w.ended_at IS NULL OR a.jobs <> w.jobs
+                OR (s.fee_units + s.net_units) IS DISTINCT FROM w.paid_units
+            WHEN a.state = 'cancelled' THEN w.jobs <> '{}' END""",
+    "a bounty that is not held, or was paid by another amount than it says": """
+        SELECT b.id FROM marketplace.bounties b LEFT JOIN trading.holds h ON h.id = b.hold
+        WHERE CASE b.state WHEN 'open' THEN (h.state, h.amount_units) IS DISTINCT FROM ('open', b.held_units)
+            WHEN 'paid' THEN (h.state, h.price_units) IS DISTINCT FROM ('settled', b.amount_units)
+            WHEN 'withdrawn' THEN h.state = 'open' END""",
     "a locked bond that is not held, or a slash that was paid by something else than a refund of it": """
         SELECT b.id FROM marketplace.bonds b LEFT JOIN trading.holds h ON h.id = b.hold
         WHERE b.state IN ('locked', 'leaving') AND (h.state, h.amount_units, h.payer)

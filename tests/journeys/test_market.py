@@ -202,3 +202,64 @@ async def test_a_request_is_agreed_on_and_kept_by_a_booking_and_another_one_by_m
         settlement = await traded(buyer, f"/settlements/{settlement['id']}/confirm", {"payment": number})
     assert (settlement["state"], settlement["net"]) == ("completed", "9.75")
     assert await available(buyer) == 1290 - Decimal(over["paid"])
+
+
+async def receipt_of(who: Caller, job: str) -> dict[str, Any]:
+    """What the receipt of a job says, once it is paid."""
+    async with asyncio.timeout(PATIENCE):
+        while not (answer := await who.get(f"/api/v1/trading/receipts/rcpt_{job[4:]}")).is_success:  # noqa: ASYNC110
+            await asyncio.sleep(0.2)
+    return dict(answer.json()["receipt"])
+
+
+async def work_for(miner: HandMiner, count: int) -> None:
+    """Take so many jobs, and do them."""
+    done = 0
+    async with asyncio.timeout(PATIENCE):
+        while done < count:
+            await miner.beat()
+            for lease in await miner.poll(slots=count - done, wait=1):
+                assert (await miner.deliver(lease)).is_success
+                done += 1
+
+
+@pytest.mark.timeout(180)
+async def test_work_is_offered_found_done_at_its_price_and_at_the_price_of_an_agreement(app: Place) -> None:
+    owner, buyer = await app.who("owner"), await app.who("buyer", funds="10")
+    miner = await HandMiner.enrol(app, owner)
+    await miner.beat()
+    offer = await done(owner, "/offers", {"miner": miner.id, "sells": "work", "kind": "embed", "price": "0.002"})
+    found = (await buyer.get(f"{MARKET}/search", filter=f"miner = {miner.id} and price <= 0.002")).json()
+    assert [one["id"] for one in found["data"]] == [offer["id"]]
+    wish: dict[str, Any] = {"kind": "embed", "input": {"texts": ["one"]}, "max_price": "1"}
+    async with asyncio.timeout(PATIENCE):
+        while offer["id"] not in [
+            one["offer"] for one in (await buyer.post("/api/v1/ai/quotes", wish)).json()["offers"]
+        ]:
+            await miner.beat()
+            await asyncio.sleep(0.2)
+    job = (await buyer.post("/api/v1/ai/jobs", wish, once=uuid.uuid4().hex)).json()
+    await work_for(miner, 1)
+    receipt = await receipt_of(buyer, job["id"])
+    assert (receipt["unit_price"], receipt["offer"]) == ("0.002", offer["id"])
+
+    work = {"job_kind": "embed", "units": 200, "inputs": [{"texts": ["one"]}, {"texts": ["two"]}]}
+    asked = {"trade_type": "inference_tasks", "title": "Two texts", "work": work}
+    request = (await traded(buyer, "/requests", asked))["id"]
+    trade_offer: str = offer["id"].replace("offer_", "toff_")
+    mine: list[str] = []
+    async with asyncio.timeout(PATIENCE):
+        while not mine:
+            answer = await buyer.post(f"/api/v1/trading/requests/{request}/matches")
+            mine = [one["id"] for one in answer.json()["data"] if one["offer"] == trade_offer]
+            await asyncio.sleep(0.2)
+    lower = await traded(buyer, f"/matches/{mine[0]}/negotiations", {"price": "0.4"})
+    signed = await traded(owner, f"/negotiations/{lower['id']}/accept")
+    await work_for(miner, 2)
+    path = f"/api/v1/trading/agreements/{signed['id']}"
+    async with asyncio.timeout(PATIENCE):
+        while (over := (await buyer.get(path)).json())["state"] != "completed":  # noqa: ASYNC110 - another process
+            await asyncio.sleep(0.2)
+    receipts = [await receipt_of(buyer, one) for one in over["jobs"]]
+    assert {one["unit_price"] for one in receipts} == {"0.001"} and len(receipts) == 2
+    assert await available(buyer) == 10 - sum(Decimal(one["price"]) for one in (receipt, *receipts))

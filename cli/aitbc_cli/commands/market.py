@@ -13,10 +13,17 @@ PATH = "/api/v1/marketplace/search"
 SHOWN = (
     *columns("id", "sells", "kind", "model"),
     Column("PRICE", "price", "number"),
+    Column("FOR ONE", "unit"),
+    Column("AN HOUR", "price_hour", "number"),
     *columns("available", "verified", "interruptible", "miner"),
 )
 RATINGS = "/api/v1/marketplace/ratings"
 RATING = columns("subject", "miner", "stars", "comment", "rated_at")
+BOUNTY = (
+    *columns("id", "state", "job_kind", "model", "jobs"),
+    Column("AMOUNT", "amount", "number"),
+    *columns("most", "since", "miner"),
+)
 STATISTICS = (
     *columns("kind", "model", "unit", "days", "jobs", "settled", "unfilled", "newcomer_share"),
     *columns("unit_price_p10", "unit_price_p50", "unit_price_p90", "fill_seconds_p50", "fill_seconds_p90"),
@@ -36,15 +43,24 @@ app = noun("market", "The market: search what can be had now, bid for it.")
 def search(
     call: Call,
     expression: Annotated[str, typer.Argument(metavar="FILTER", help="`field op value` with and, or, not.")] = "",
-    sort: Annotated[str, typer.Option("--sort", help="price, vram or created; with - the other way round.")] = "price",
+    sort: Annotated[str, typer.Option("--sort", help="price, hour, vram or created; - turns it round.")] = "price",
 ) -> None:
     """Find everybody's offers that can be taken now.
 
-    Fields: price, vram, gpu, sells, kind, model, region, status, verified, interruptible, available,
+    Fields: price, hour, vram, gpu, sells, kind, model, region, status, verified, interruptible, available,
     min_time, max_time, account, miner. Sizes and times have units: 80GB, 24GiB, 30m. A GPU may be told
     by name, memory and count: H100:80GB:2..
     """
     call.list(PATH, SHOWN, filter=expression, sort=sort)
+
+
+@command(app, "bounties", examples=["aitbc market bounties", "aitbc market bounties --state paid"], lists=True)
+def bounties(
+    call: Call,
+    state: Annotated[str, typer.Option("--state", help="asked, open, paying, paid or withdrawn.")] = "open",
+) -> None:
+    """List what the first miner gets that serves a model which jobs wait for and nobody serves."""
+    call.list("/api/v1/marketplace/bounties", BOUNTY, state=state)
 
 
 @command(app, "rate", examples=["aitbc market rate rcpt_01… 5 --comment 'Fast.'"], changes=True, ends=[NOT_FOUND])

@@ -9,6 +9,7 @@ from aitbc_cli.command import Call, command, noun
 from aitbc_cli.exits import NOT_FOUND, usage
 from aitbc_cli.id_completion import AGREEMENTS, MATCHES, NEGOTIATIONS, REQUESTS, SETTLEMENTS
 from aitbc_cli.output import Column, columns
+from aitbc_cli.written import given_json
 
 PATH = "/api/v1/trading"
 LISTS = {
@@ -26,7 +27,7 @@ REQUEST = columns("id", "state", "trade_type", "title", "budget_min", "budget_ma
 MATCH = (*columns("id", "state", "score"), PRICE, *columns("request", "offer", "expires_at"))
 PREVIEW = (*columns("offer", "score"), PRICE, *columns("title", "seller"))
 NEGOTIATION = (*columns("id", "state", "round"), PRICE, *columns("proposed_by", "match", "answer_by"))
-AGREEMENT = (*columns("id", "state"), PRICE, *columns("settlement_type", "title", "booking", "settle_by"))
+AGREEMENT = (*columns("id", "state"), PRICE, *columns("settlement_type", "title", "booking", "jobs", "settle_by"))
 SETTLEMENT = columns("id", "state", "total", "fee", "net", "refunded", "disputed", "agreement")
 SHOWN: dict[str, Any] = dict(zip(LISTS, (OFFER, REQUEST, MATCH, NEGOTIATION, AGREEMENT, SETTLEMENT), strict=True))
 Settled = Annotated[str, typer.Argument(metavar="SETTLEMENT", help="Which, tset_…", autocompletion=SETTLEMENTS)]
@@ -92,7 +93,27 @@ def offer(
     call.out.one(call.change("POST", f"{PATH}/offers", body), OFFER)
 
 
-@command(app, "request", examples=["aitbc trade request compute_resources 'A night' --budget-max 20"], changes=True)
+def _work(kind: str | None, model: str | None, units: int | None, given: list[str] | None) -> dict[str, Any]:
+    """The jobs of a request for work; nothing of one for something else."""
+    if kind is None:
+        if model is not None or units is not None or given:
+            raise usage("--model, --units and --input say what work of a --kind is")
+        return {}
+    if units is None or not given:
+        raise usage("work needs --units and at least one --input")
+    inputs = [given_json("--input", one, example='{"texts": ["one"]}') for one in given]
+    return {"work": {"job_kind": kind, "model": model, "units": units, "inputs": inputs}}
+
+
+@command(
+    app,
+    "request",
+    examples=[
+        "aitbc trade request compute_resources 'A night' --budget-max 20",
+        """aitbc trade request inference_tasks 'A text' --kind embed --units 400 --input '{"texts": ["one"]}'""",
+    ],
+    changes=True,
+)
 def request(
     call: Call,
     trade_type: Annotated[str, typer.Argument(metavar="TYPE", help="For instance compute_resources.")],
@@ -101,10 +122,17 @@ def request(
     budget_min: Annotated[str, typer.Option("--budget-min", help="The least that it may cost, in AITBC.")] = "0",
     spec: Specs = None,
     region: Annotated[list[str] | None, typer.Option("--region", help="Where it should be; repeatable.")] = None,
+    kind: Annotated[str | None, typer.Option("--kind", help="Of inference_tasks: the kind of its jobs.")] = None,
+    model: Annotated[str | None, typer.Option("--model", help="The model that the offer must be for.")] = None,
+    units: Annotated[int | None, typer.Option("--units", min=1, help="How many units one job may have.")] = None,
+    job_input: Annotated[
+        list[str] | None, typer.Option("--input", help="What a job is asked, JSON; repeatable.")
+    ] = None,
 ) -> None:
     """Ask for something; `aitbc trade match` then finds the offers that fit. A dry run shows them beforehand."""
-    body = {"trade_type": trade_type, "title": title, "budget_min": budget_min, "specifications": _specs(spec)}
-    body |= {"preferred_regions": region or []}
+    body: dict[str, Any] = {"trade_type": trade_type, "title": title, "budget_min": budget_min}
+    body |= {"specifications": _specs(spec), "preferred_regions": region or []}
+    body |= _work(kind, model, units, job_input)
     if budget_max is not None:
         body["budget_max"] = budget_max
     if call.dry_run:
@@ -137,7 +165,9 @@ def match(
 def accept(
     call: Call,
     identity: Annotated[str, typer.Argument(metavar="ID", help="A match, tmat_…, or a negotiation, tneg_…")],
-    settle: Annotated[str, typer.Option("--settle", help="immediate, escrow, milestone or subscription.")] = "escrow",
+    settle: Annotated[
+        str | None, typer.Option("--settle", help="immediate, escrow, milestone or subscription; else what fits.")
+    ] = None,
     milestone: Annotated[list[str] | None, typer.Option("--milestone", help="NAME=SHARE; repeatable.")] = None,
     periods: Annotated[int | None, typer.Option("--periods", help="Of a subscription: 2 to 20.")] = None,
     period_hours: Annotated[int | None, typer.Option("--period-hours", help="How long each of them is.")] = None,
@@ -146,7 +176,8 @@ def accept(
     kind = _kind(identity)
     path = f"{PATH}/{LISTS[kind]}/{part(identity)}"
     shares = [{"name": name, "share": round(share)} for name, share in _specs(milestone).items()]
-    terms = {"settlement_type": settle, "milestones": shares, "periods": periods, "period_hours": period_hours}
+    chosen = {} if settle is None else {"settlement_type": settle}
+    terms = chosen | {"milestones": shares, "periods": periods, "period_hours": period_hours}
     body = terms if kind == "tmat" else None
     call.out.one(call.change("POST", f"{path}/accept", body, look=path), AGREEMENT)
 

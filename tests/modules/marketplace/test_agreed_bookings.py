@@ -1,4 +1,4 @@
-"""Agreements about offers of the market: heard of, booked, paid by the second, and settled as their bookings end."""
+"""Agreements about offers of the market: heard of, booked or placed as jobs, paid, and settled as those end."""
 
 import asyncio
 from decimal import Decimal
@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from aitbc.kernel.primitives import money
 from tests.modules.gpu.make import Fleet
-from tests.modules.marketplace.make import MARKET, PATIENCE, audited
+from tests.modules.marketplace.make import MARKET, PATIENCE, audited, made, market_of
 from tests.modules.marketplace.test_bookings import BOOKINGS, Sale, fleet, for_sale
 
 __all__ = ["fleet"]
@@ -108,3 +109,93 @@ async def test_an_agreement_that_cannot_be_kept_ends_with_its_reason_and_costs_n
     answer = await withdrawn.buyer.post(f"{TRADING}/matches/{match['id']}/accept", {})
     assert answer.json()["code"] == "trade_offer_not_open"
     await audited(fleet)
+
+
+async def work_wanted(buyer: Any, offer: dict[str, Any], **work: Any) -> dict[str, Any]:
+    """The match of an offer of work with a request for two jobs, as soon as the offer was heard of."""
+    jobs = {"job_kind": "embed", "units": 400, "inputs": [{"texts": ["one"]}, {"texts": ["two"]}], **work}
+    wish = {"trade_type": "inference_tasks", "title": "Two texts", "work": jobs}
+    request = await post(buyer, "requests", wish)
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            found = (await post(buyer, f"requests/{request['id']}/matches", status=200))["data"]
+            if mine := [one for one in found if one["offer"] == offer["id"].replace("offer_", "toff_")]:
+                return dict(mine[0])
+            await asyncio.sleep(0.1)
+
+
+async def until_over(fleet: Fleet, who: Any, agreement: dict[str, Any], *states: str) -> dict[str, Any]:
+    """The agreement about work, as soon as it is in one of these states."""
+    async with asyncio.timeout(PATIENCE):
+        while (seen := await got(who, f"agreements/{agreement['id']}"))["state"] not in states:
+            await market_of(fleet).keep_agreed_work()
+            await asyncio.sleep(0.1)
+    return seen
+
+
+async def test_agreed_work_is_done_by_its_miner_alone_at_the_agreed_price_and_settled_by_its_receipts(
+    fleet: Fleet,
+) -> None:
+    owner, buyer = await fleet.owner(), await fleet.owner(funds="10")
+    rig, other = await fleet.rig(owner, kinds=["embed"]), await fleet.rig(owner, kinds=["embed"])
+    offer = await made(owner, miner=rig.id, sells="work", kind="embed", price="0.002")
+    devices = {
+        "trade_type": "compute_resources",
+        "title": "x",
+        "work": {"job_kind": "embed", "units": 1, "inputs": [{}]},
+    }
+    assert "Expected for trade_type inference_tasks only" in str(await post(buyer, "requests", devices, status=422))
+    match = await work_wanted(buyer, offer)
+    assert match["price"] == "1.6"  # 800 units of it
+    assert (await got(buyer, f"requests/{match['request']}"))["work"] == {
+        "job_kind": "embed",
+        "model": None,
+        "units": 400,
+        "jobs": 2,
+    }
+    lower = await post(buyer, f"matches/{match['id']}/negotiations", {"price": "0.8"})
+    signed = await post(owner, f"negotiations/{lower['id']}/accept")
+    assert (signed["settlement_type"], signed["market_offer"], signed["jobs"]) == ("metered", offer["id"], [])
+    kept = await until_over(fleet, buyer, signed, "settling")
+    assert len(kept["jobs"]) == 2 and kept["booking"] is None
+    for query in (
+        "SELECT work AS told FROM trading.trade_requests",
+        "SELECT inputs AS told FROM marketplace.agreed_work",
+    ):
+        assert not any("texts" in (row["told"] or "") for row in await fleet.sql(query))
+    assert (await other.poll(slots=4))["leases"] == []
+    leases = (await rig.poll(slots=4))["leases"]
+    assert [lease["job"] for lease in leases] == kept["jobs"]
+    await market_of(fleet).keep_agreed_work()
+    for lease in leases:
+        assert (await rig.deliver(lease)).status_code == 200
+    done = await until_over(fleet, buyer, signed, "completed")
+    assert done["reason"] == "completed"
+    receipts = [(await got(buyer, f"receipts/rcpt_{job[4:]}"))["receipt"] for job in done["jobs"]]
+    assert {(one["unit_price"], one["offer"]) for one in receipts} == {("0.001", offer["id"])}
+    [settled] = [one for one in (await got(buyer, "settlements"))["data"] if one["agreement"] == signed["id"]]
+    paid = sum(Decimal(one["price"]) for one in receipts)
+    assert Decimal(settled["fee"]) + Decimal(settled["net"]) == paid > 0
+    assert (settled["total"], Decimal(settled["refunded"])) == ("0.8", Decimal("0.8") - paid)
+    balance = await fleet.stage.service("trading").balance(buyer.principal.account)
+    assert (Decimal(10) - Decimal(money.render(balance.available_units)), balance.held_units) == (paid, 0)
+
+
+async def test_agreed_work_that_cannot_be_placed_or_is_canceled_costs_nothing_and_says_why(fleet: Fleet) -> None:
+    owner, buyer, poor = await fleet.owner(), await fleet.owner(funds="10"), await fleet.owner(funds="0.0001")
+    rig = await fleet.rig(owner, kinds=["embed"])
+    offer = await made(owner, miner=rig.id, sells="work", kind="embed", price="0.002")
+    for who, work, reason in (
+        (buyer, {"units": 1}, "max_price_too_low"),
+        (buyer, {"inputs": [{"texts": ["one"]}, {"wrong": 1}]}, "invalid_input"),
+        (poor, {}, "insufficient_funds"),
+    ):
+        signed = await post(who, f"matches/{(await work_wanted(who, offer, **work))['id']}/accept", {})
+        over = await until_over(fleet, who, signed, "cancelled", "failed")
+        assert over["reason"] == reason
+    signed = await post(buyer, f"matches/{(await work_wanted(buyer, offer))['id']}/accept", {})
+    for job in (await until_over(fleet, buyer, signed, "settling"))["jobs"]:
+        assert (await buyer.post(f"/api/v1/ai/jobs/{job}/cancel")).status_code == 200
+    assert (await until_over(fleet, buyer, signed, "failed"))["reason"] == "canceled_by_owner"
+    balance = await fleet.stage.service("trading").balance(buyer.principal.account)
+    assert (money.render(balance.available_units), balance.held_units) == ("10", 0)

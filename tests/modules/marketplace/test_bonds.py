@@ -1,7 +1,7 @@
 """Bonds: locked by owners, found in a search, taken with a decided dispute as evidence once nobody objects, and returned."""
 
 import uuid
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -83,6 +83,9 @@ async def test_a_bond_gives_the_mark_and_pays_whom_a_dispute_says_once_nobody_ob
     transaction = (await sale.buyer.get(f"/api/v1/trading/transactions/{paid['transaction']}")).json()
     assert (paid["state"], transaction["kind"], transaction["reference"]) == ("paid", "refund", bond["id"])
     assert await sale.purse(sale.owner) == (Decimal(0), Decimal(after["amount"]))
+    held = "SELECT placed_at FROM trading.holds WHERE state = 'open' AND reference = $1"  # in the refund's transaction
+    at = datetime.fromisoformat(transaction["at"])
+    assert [row["placed_at"] for row in await fleet.sql(held, bond["id"])] == [at]
     assert (await sale.owner.post(f"{BONDS}/leave")).json()["state"] == "leaving"
     await keep(sale, timedelta(days=29))
     assert (await seen(sale.owner, sale))["state"] == "leaving"

@@ -1,5 +1,7 @@
 """The search: its grammar against an oracle of its own, its refusals, and its pages."""
 
+import asyncio
+import uuid
 from decimal import Decimal
 from typing import Any
 
@@ -17,7 +19,7 @@ from aitbc.modules.marketplace.models.search.values import GpuSpec, SearchInvali
 from aitbc.modules.marketplace.models.tables import OfferRow
 from tests.app import Caller
 from tests.modules.gpu.make import Fleet, gpu_device
-from tests.modules.marketplace.make import MARKET, made
+from tests.modules.marketplace.make import MARKET, PATIENCE, made, market_of
 
 pytestmark = pytest.mark.anyio
 SEARCH = f"{MARKET}/search"
@@ -55,7 +57,7 @@ def test_values_are_read_with_their_units(read: Any, text: str, value: Any) -> N
     ("text", "part"),
     [
         ("vrem >= 80GB", "Did you mean vram"),
-        ("colour = red", "There are price"),
+        ("xyz = red", "There are price"),
         ("vram >= 80", "say its unit"),
         ("price < cheap", "no price"),
         ("region > eu", "no order"),
@@ -185,3 +187,36 @@ async def test_only_what_can_be_taken_now_is_found(fleet: Fleet) -> None:
     refused = await owner.get(SEARCH, filter="vrem > 1GB")
     assert (refused.status_code, refused.json()["code"]) == (422, "search_invalid")
     assert "Did you mean vram" in refused.json()["detail"]
+
+
+async def test_work_and_devices_are_found_in_one_search_by_what_an_hour_of_them_costs(fleet: Fleet) -> None:
+    owner, buyer, model = await fleet.owner(), await fleet.owner(funds="1"), f"fast-{uuid.uuid4().hex}"
+    rig = await fleet.rig(owner, devices=[gpu_device()], device="gpu", models={"embed": [model]})
+    async with asyncio.timeout(PATIENCE):
+        while (job := await buyer.post("/api/v1/ai/jobs", _asking(model))).status_code != 201:
+            assert job.json()["code"] == "unknown_model"  # its miner is heard of by an event
+            await asyncio.sleep(0.1)
+    for number in range(3):
+        if number:
+            await fleet.submit(buyer, input={"texts": ["text"], "model": model})
+        output = {"model": model, "dimensions": 3, "vectors": [[0.5, -0.25, 0.125]], "weights": "sha256:00"}
+        assert (await rig.deliver(await rig.take(), output)).status_code == 200
+    work = await made(owner, miner=rig.id, sells="work", kind="embed", model=model, price="0.00001")
+    device = await made(owner, miner=rig.id, sells="device", price="3.6")
+    by_hour = f"miner = {rig.id} and hour > 0"
+    assert [one["id"] for one in await found(buyer, by_hour, sort="hour")] == [device["id"]]
+    await market_of(fleet).measure_offers()
+    ways = {way: await found(buyer, by_hour, sort=way) for way in ("hour", "-hour")}
+    seen = {one["id"]: one for one in ways["hour"]}
+    assert ways["hour"] == ways["-hour"][::-1] and {*seen} == {work["id"], device["id"]}
+    told = {name: (seen[one["id"]]["unit"], seen[one["id"]]["price"]) for name, one in (("w", work), ("d", device))}
+    assert told == {"w": ("byte", "0.00001"), "d": ("hour", "3.6")}
+    assert seen[device["id"]]["price_hour"] == "3.6"
+    units_hour = Decimal(seen[work["id"]]["price_hour"]) / Decimal("0.00001")
+    assert units_hour > 0 and units_hour == int(units_hour)
+    hours = [Decimal(one["price_hour"]) for one in ways["hour"]]
+    assert hours == sorted(hours)
+
+
+def _asking(model: str) -> dict[str, Any]:
+    return {"kind": "embed", "input": {"texts": ["text"], "model": model}, "max_price": "0.05"}

@@ -18,6 +18,7 @@ GROWS_AT_MOST = 3.0
 SEARCHES = [
     Search(expression="", sort="price"),
     Search(expression="vram >= 40GB", sort="price"),
+    Search(expression="vram >= 40GB and hour > 0.001", sort="hour"),
     Search(expression="vram >= 40GB and not region = eu", sort="-vram"),
     Search(expression="gpu = H100 price < 1 and region in [eu, us]", sort="price"),
     Search(expression="verified = true or kind = chat", sort="-created"),
@@ -28,11 +29,11 @@ SEARCHES = [
 FILL = """
 INSERT INTO marketplace.offers (id, version, account, miner, sells, price_units, capacity, taken, min_seconds, max_seconds,
     interruptible, note, state, origin, created_at, changed_at, valid_until, status, gpu_model, vram_mib, region, slots,
-    source, as_of)
+    source, as_of, units_hour)
 SELECT gen_random_uuid(), 1, gen_random_uuid(), gen_random_uuid(), 'device', 1 + (n * 7919) % 100000000, 1, 0, 60, 86400,
     n % 2 = 0, '', 'open', 'owner', now(), now(), now() + interval '30 days', 'online',
     (ARRAY['H100', 'A100', 'RTX 4090', 'L40'])[1 + n % 4], (ARRAY[81559, 40960, 24564, 49140])[1 + n % 4],
-    (ARRAY['eu', 'us', 'asia'])[1 + n % 3], 1, (ARRAY['claimed', 'measured'])[1 + (n / 3) % 2], now()
+    (ARRAY['eu', 'us', 'asia'])[1 + n % 3], 1, (ARRAY['claimed', 'measured'])[1 + (n / 3) % 2], now(), 1
 FROM generate_series($1::int, $2::int) AS n"""
 
 
@@ -73,6 +74,7 @@ async def fill(fleet: Fleet, first: int, last: int) -> None:
 
 
 async def test_a_page_among_many_offers_reads_little_more_than_one_among_few(fleet: Fleet) -> None:
+    await fleet.sql("TRUNCATE marketplace.offers CASCADE")
     await fill(fleet, 1, FEW)
     few = [await reads(fleet, search) for search in SEARCHES]
     await fill(fleet, FEW + 1, MANY)

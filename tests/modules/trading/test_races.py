@@ -87,8 +87,16 @@ def rent(command: PayRent) -> Act:
 
 
 def refund(hold: PlaceHold, payer: str) -> Act:
-    named = {"hold": hold.hold, "owner": hold.payer, "payer": payer, "reference": hold.reference}
-    return lambda trading: trading.refund(PayRefund(**named, amount_units=40, fee_units=0, reason="x"))
+    asked = PayRefund(
+        hold=hold.hold,
+        owner=hold.payer,
+        payer=payer,
+        reference=hold.reference,
+        amount_units=40,
+        fee_units=0,
+        reason="x",
+    )
+    return lambda trading: trading.refund(asked)
 
 
 def void(hold: str) -> Act:

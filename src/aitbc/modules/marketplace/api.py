@@ -59,6 +59,12 @@ class MarketOffer(Struct, frozen=True, kw_only=True):
     """Of a device, its index in the miner; null for the miner as a whole. For example `0`."""
     price: str
     """In AITBC: of work for one metered unit, of a device for one GPU and one hour. For example `0.8`."""
+    unit: str | None
+    """What the price is for: an `hour` of a device, or what work is metered in; null for a minute after an offer of
+    work was made. For example `token`."""
+    price_hour: str | None
+    """What an hour of it costs, in AITBC, so that work and devices can be compared: of work, one slot of its miner at
+    the median speed of its paid jobs in seven days; null for fewer than three. For example `2.4`."""
     pricing: MarketPricing | None
     """How the price follows the use of the owner's miners; null for a price that only its owner changes."""
     capacity: int

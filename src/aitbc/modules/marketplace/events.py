@@ -109,6 +109,36 @@ class AgreedBookingChanged(Event, frozen=True, kw_only=True):
         }
 
 
+class AgreedWorkChanged(Event, frozen=True, kw_only=True):
+    """The jobs of an agreement were placed, refused, or are over: whoever keeps the agreement moves it on."""
+
+    kind: ClassVar[str] = "marketplace.agreed_work_changed"
+    concerns: ClassVar[tuple[str, ...]] = ("payer", "owner")
+    agreement: str
+    jobs: tuple[str, ...]
+    """None where they were refused."""
+    payer: str
+    owner: str
+    news: str
+    """`placed`, `refused` or `ended`."""
+    reason: str | None
+    """Why they were refused, or how they ended: `completed` where all succeeded."""
+    paid_units: int = 0
+    """Once they are over, what their payer paid for all of them."""
+    fee_units: int = 0
+    """The platform's part of that."""
+
+    def public(self) -> Mapping[str, Any]:
+        """The agreement, its jobs, what happened, and what was paid."""
+        return {
+            "agreement": self.agreement,
+            "jobs": self.jobs,
+            "news": self.news,
+            "reason": self.reason,
+            "paid": money.render(self.paid_units),
+        }
+
+
 class MarketBondChanged(Event, frozen=True, kw_only=True):
     """Something happened to a bond, or something is taken of it: its owner, and who gets that, are told."""
 

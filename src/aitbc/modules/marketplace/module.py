@@ -1,7 +1,7 @@
 """The marketplace module, as the app mounts it."""
 
 from aitbc.kernel.module import Module, PeriodicTask
-from aitbc.kernel.parameters import pause_of
+from aitbc.modules.ai.api import AiApi
 from aitbc.modules.gpu.api import GpuApi
 from aitbc.modules.gpu.events import MinerChanged
 from aitbc.modules.marketplace.api import MarketplaceApi
@@ -17,6 +17,7 @@ from aitbc.modules.marketplace.models.ratings import RatingRow
 from aitbc.modules.marketplace.routes.bids import MarketBidController, MarketBookController, MarketRequestController
 from aitbc.modules.marketplace.routes.bonds import MarketBondController
 from aitbc.modules.marketplace.routes.bookings import BookingQuoteController, MarketBookingController
+from aitbc.modules.marketplace.routes.bounties import MarketBountyController
 from aitbc.modules.marketplace.routes.disputes import MarketDisputeController
 from aitbc.modules.marketplace.routes.offers import MarketOfferController, MarketRuleController
 from aitbc.modules.marketplace.routes.ratings import MarketRatingController
@@ -27,11 +28,13 @@ from aitbc.modules.marketplace.service.bids.bids import MarketBids
 from aitbc.modules.marketplace.service.bonds.bonds import Bonds
 from aitbc.modules.marketplace.service.bookings.bookings import MarketBookings
 from aitbc.modules.marketplace.service.bookings.receipts import MarketReceipts
+from aitbc.modules.marketplace.service.bounties import Bounties
 from aitbc.modules.marketplace.service.disputes.disputes import MarketDisputes
 from aitbc.modules.marketplace.service.offers import Offers
 from aitbc.modules.marketplace.service.ratings import Ratings
 from aitbc.modules.marketplace.service.rules import Rules
 from aitbc.modules.marketplace.service.search import OfferSearch
+from aitbc.modules.marketplace.service.settings import MARKETPLACE_PARAMETERS, MarketplaceSettings
 from aitbc.modules.marketplace.service.terms import Terms
 from aitbc.modules.trading.api import TradingApi
 from aitbc.modules.trading.events import AgreementSigned
@@ -47,6 +50,7 @@ module = Module(
         MarketBidController,
         MarketBookController,
         MarketBondController,
+        MarketBountyController,
         MarketDisputeController,
         MarketRequestController,
         MarketOfferController,
@@ -55,10 +59,11 @@ module = Module(
         MarketRatingController,
         MarketTermsController,
     ),
-    needs={"gpu": GpuApi, "trading": TradingApi},
+    needs={"gpu": GpuApi, "ai": AiApi, "trading": TradingApi},
     parts={
         "market_bookings": MarketBookings,
         "market_bonds": Bonds,
+        "market_bounties": Bounties,
         "market_receipts": MarketReceipts,
         "market_disputes": MarketDisputes,
         "limit_bids": MarketBids,
@@ -72,7 +77,8 @@ module = Module(
         MinerChanged: MarketplaceService.on_miners_changed,
         AgreementSigned: MarketplaceService.on_agreements_signed,
     },
-    parameters=(pause_of("marketplace"),),
+    settings=MarketplaceSettings,
+    parameters=MARKETPLACE_PARAMETERS,
     scopes={"live": ("market:read", "market:write")},
     legacy=(
         *(LegacyHealth, MarketplaceController, MarketTransactions),
@@ -83,11 +89,14 @@ module = Module(
     periodic_tasks=(
         PeriodicTask(run=MarketplaceService.expire_offers, every_seconds=30.0),
         PeriodicTask(run=MarketplaceService.keep_bookings, every_seconds=5.0),
+        PeriodicTask(run=MarketplaceService.keep_agreed_work, every_seconds=2.0),
         PeriodicTask(run=MarketplaceService.keep_bids, every_seconds=5.0),
         PeriodicTask(run=MarketplaceService.keep_disputes, every_seconds=5.0),
         PeriodicTask(run=MarketplaceService.keep_bonds, every_seconds=5.0),
+        PeriodicTask(run=MarketplaceService.keep_bounties, every_seconds=5.0),
         PeriodicTask(run=MarketplaceService.expire_orders, every_seconds=60.0),
         PeriodicTask(run=MarketplaceService.reprice, every_seconds=30.0),
+        PeriodicTask(run=MarketplaceService.measure_offers, every_seconds=60.0),
         PeriodicTask(run=MarketplaceService.reconcile_purchases, every_seconds=30.0),
     ),
 )

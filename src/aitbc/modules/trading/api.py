@@ -106,6 +106,9 @@ class PayRefund(Struct, frozen=True, kw_only=True):
     reason: str
     receipt: str | None = None
     """The receipt whose price goes back; none where what was paid has none."""
+    rest: PlaceHold | None = None
+    """What of the rest is held anew in the same transaction, so that its owner cannot spend it between; none where all
+    of it returns."""
 
 
 class Refunded(Struct, frozen=True, kw_only=True):

@@ -39,6 +39,16 @@ class AgreementSigned(Event, frozen=True, kw_only=True):
     """Of such an offer, for how long."""
     starts_at: datetime | None = None
     """From when; none for at once."""
+    job_kind: str | None = None
+    """Of an offer of work, the kind of the jobs that are to be placed; none where a device is booked."""
+    model: str | None = None
+    """Their model; none where the offer is for any."""
+    unit_price_units: int = 0
+    """What was agreed on for one metered unit of them, in minor units."""
+    job_price_units: int = 0
+    """The most that one of them costs, in minor units."""
+    inputs: tuple[dict[str, Any], ...] = ()
+    """What each of them is asked."""
 
     def public(self) -> Mapping[str, Any]:
         """What was agreed on, between whom, and at which price."""

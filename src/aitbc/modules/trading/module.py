@@ -2,7 +2,7 @@
 
 from aitbc.kernel.module import Module, PeriodicTask
 from aitbc.modules.ai.events import AnswerSucceeded, HoldsFreed, JobClosed, JobSucceeded
-from aitbc.modules.marketplace.events import AgreedBookingChanged, OfferChanged
+from aitbc.modules.marketplace.events import AgreedBookingChanged, AgreedWorkChanged, OfferChanged
 from aitbc.modules.trading.api import TradingApi
 from aitbc.modules.trading.legacy.coordinator import CoordinatorChain, CoordinatorExplorer
 from aitbc.modules.trading.legacy.exchange import (
@@ -85,6 +85,7 @@ module = Module(
         HoldsFreed: TradingService.on_holds_freed,
         OfferChanged: TradingService.on_offers_changed,
         AgreedBookingChanged: TradingService.on_agreed_bookings_changed,
+        AgreedWorkChanged: TradingService.on_agreed_work_changed,
     },
     parts={
         "ledger": Ledger,

@@ -7,11 +7,13 @@ from typing import Annotated, Any, Protocol
 from msgspec import Meta, Struct
 
 from aitbc.kernel.primitives.json_schema import one_of
+from aitbc.modules.ai.api.demand import UnservedModel as UnservedModel
 from aitbc.modules.ai.api.devices import Capabilities as Capabilities
 from aitbc.modules.ai.api.devices import GpuClass as GpuClass
 from aitbc.modules.ai.api.devices import LeasedDevice as LeasedDevice
 from aitbc.modules.ai.api.devices import ModelFacts as ModelFacts
 from aitbc.modules.ai.api.devices import UsedDevice as UsedDevice
+from aitbc.modules.ai.api.orders import AgreedTerms as AgreedTerms
 from aitbc.modules.ai.api.orders import OrderJob as OrderJob
 from aitbc.modules.ai.api.orders import SubmitFor as SubmitFor
 from aitbc.modules.ai.api.parts import Liveness as Liveness
@@ -39,6 +41,8 @@ from aitbc.modules.ai.api.refusals import WrongDigest as WrongDigest
 from aitbc.modules.ai.api.refusals import WrongSignature as WrongSignature
 from aitbc.modules.ai.api.service_levels import ServiceLevel as ServiceLevel
 from aitbc.modules.ai.api.service_levels import ServiceLimits as ServiceLimits
+from aitbc.modules.ai.api.speeds import MeasuredSpeed as MeasuredSpeed
+from aitbc.modules.ai.api.speeds import MeasuredSpeeds as MeasuredSpeeds
 from aitbc.modules.ai.api.verification import CheckedToken as CheckedToken
 from aitbc.modules.ai.api.verification import JobVerification as JobVerification
 from aitbc.modules.ai.api.verification import LeaseCheck as LeaseCheck
@@ -422,6 +426,18 @@ class AiApi(Protocol):
 
     async def models_of(self, jobs: Sequence[str]) -> Sequence[tuple[str, str]]:
         """Job and model of those of these jobs that named a model; in any order."""
+        ...
+
+    async def measured_speeds(self, sorts: Sequence[tuple[str, str | None]]) -> Sequence[MeasuredSpeeds]:
+        """How fast miners do these kinds of work, each of a model or of all; kinds that there are not are left out."""
+        ...
+
+    async def unserved(self) -> Sequence[UnservedModel]:
+        """The models that jobs wait for and no miner that is online serves, by whoever has waited the longest."""
+        ...
+
+    async def not_failed(self, jobs: Sequence[str]) -> Sequence[str]:
+        """Those of these jobs that have succeeded or may still, in any order."""
         ...
 
     async def service_level(

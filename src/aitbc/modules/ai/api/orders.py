@@ -24,6 +24,17 @@ class OrderJob(Struct, frozen=True, kw_only=True):
     fingerprint: bytes
 
 
+class AgreedTerms(Struct, frozen=True, kw_only=True):
+    """What the payer of a job and the owner of a miner agreed on."""
+
+    miner: str
+    """The one miner that may take it."""
+    offer: str
+    """The offer about which they agreed."""
+    unit_price_units: int
+    """What one metered unit costs, in minor units of money."""
+
+
 class SubmitFor(Struct, frozen=True, kw_only=True):
     """A module submits a job in the name of an account that asked it to."""
 
@@ -38,3 +49,5 @@ class SubmitFor(Struct, frozen=True, kw_only=True):
     """How long it may wait for a miner."""
     request_key: str
     """Asking again under the same key gives the same job."""
+    agreed: AgreedTerms | None = None
+    """None for a job that any miner may take at its own price."""

@@ -1,7 +1,7 @@
 """What miners ask for a unit of work, by the offers of their owners: the ask of a job is frozen when it is claimed."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import lru_cache
 
 import msgspec
@@ -11,6 +11,7 @@ from aitbc.modules.ai.models.kinds.registry import price_of
 from aitbc.modules.ai.models.queue import Needs
 
 NO_ASKS = "[]"
+ALWAYS = datetime.max.replace(tzinfo=UTC)
 
 
 class Ask(Struct, frozen=True, array_like=True):
@@ -39,10 +40,13 @@ def asks_text(asks: Sequence[Ask]) -> str:
 def ask_for(needs: Needs, asks: Sequence[Ask], at: datetime) -> Ask | None:
     """What a miner asks for a job with these needs; none where it offers no such work, and the operator's price holds.
 
-    An ask for the very model comes before one for any. The time of a booked GPU is paid for by its booking.
+    An ask for the very model comes before one for any, and what was agreed on before both. The time of a booked GPU is
+    paid for by its booking.
     """
     if needs.booking is not None:
         return None
+    if needs.agreed is not None:
+        return Ask(needs.kind, needs.model, needs.agreed.units, ALWAYS, needs.agreed.offer)
     fitting = [ask for ask in asks if ask.kind == needs.kind and ask.model in (None, needs.model) and at < ask.until]
     return min(fitting, key=lambda ask: ask.model is None, default=None)
 

@@ -29,6 +29,15 @@ EXPLORE_ONE_IN = 8
 """One job in so many, chosen by its id, goes to a newcomer first when one waits: more than a tenth of the work."""
 
 
+class AgreedAsk(Struct, frozen=True, array_like=True):
+    """What a payer and an owner agreed on for one unit, in place of what the miner asks."""
+
+    units: int
+    """Minor units of money."""
+    offer: str
+    """The offer about which they agreed."""
+
+
 class Needs(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a job asks of a miner. Jobs with equal needs are in one lane."""
 
@@ -54,6 +63,8 @@ class Needs(Struct, frozen=True, kw_only=True, omit_defaults=True):
     booker: str | None = None
     miner: str | None = None
     """The one miner that may take it."""
+    agreed: AgreedAsk | None = None
+    """What one unit of it costs by an agreement; none where its miner says."""
     context: int = 0
     """How many tokens its model must take at least, in steps: far fewer than its input will be counted as."""
     pictures: bool = False

@@ -77,7 +77,7 @@ class FittingOffers:
             owners = await self._asks.owners([miner.id for miner, _ in offered])
             refused = await self._terms.refused(payer, set(owners.values()))
             offered = [one for one in offered if owners.get(one[0].id) not in refused]
-        speeds = await self._measured(needs)
+        speeds = await self.measured(needs.kind, needs.model)
         taken = await self._taken_slots([miner.id for miner, _ in offered])
         return [
             Candidate(
@@ -90,8 +90,9 @@ class FittingOffers:
             for miner, ask in offered
         ]
 
-    async def _measured(self, needs: Needs) -> Mapping[str, Speed]:
-        sort = (needs.kind, needs.model)
+    async def measured(self, kind: str, model: str | None) -> Mapping[str, Speed]:
+        """How fast miners did this sort of work in the last days; as it was up to half a minute ago."""
+        sort = (kind, model)
         known = self._speeds.get(sort)
         if known is not None and timedelta() <= now() - known[0] < REMEMBERED:
             return known[1]

@@ -9,6 +9,7 @@ from aitbc.kernel.database.idempotency import IdempotencyKey
 from aitbc.kernel.identity.principal import Principal
 from aitbc.modules.ai.api import Clocks, Job, JobDetail, SubmitFor
 from aitbc.modules.ai.models.life import IllegalMove
+from aitbc.modules.ai.models.queue import AgreedAsk
 from aitbc.modules.ai.models.submit_job import SubmitJob
 from aitbc.modules.ai.service.jobs import Jobs
 from aitbc.modules.ai.service.stops import Stops
@@ -34,12 +35,17 @@ class OrderedJobs:
             max_price=order.max_price or LEAST,
             clocks=Clocks(queue_seconds=order.queue_seconds),
         )
-        fingerprint = hashlib.sha256(repr(structs.astuple(order)).encode()).digest()
+        told = structs.astuple(order)
+        told = told[:-1] if order.agreed is None else told
+        fingerprint = hashlib.sha256(repr(told).encode()).digest()
         once = IdempotencyKey(order.account, order.request_key, fingerprint)
         who = _who(order.account, order.key)
         if order.max_price is None:
             return await self._submissions.submit_quoted(who, command, once)
-        return await self._submissions.submit(who, command, once)
+        if order.agreed is None:
+            return await self._submissions.submit(who, command, once)
+        ask = AgreedAsk(order.agreed.unit_price_units, order.agreed.offer)
+        return await self._submissions.submit(who, command, once, only_miner=order.agreed.miner, agreed=ask)
 
     async def recent(self, account: str, limit: int) -> Sequence[Job]:
         """The jobs of an account from the newest on."""

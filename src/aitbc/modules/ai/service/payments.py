@@ -69,7 +69,8 @@ class Payments:
     async def hold(self, job: JobValue, *, key: str, model: str | None) -> None:
         """Hold the most that a job may cost, in a hold for each answer that may be paid; all of them or none.
 
-        `key` and `model` are what budgets count by. Raises `InsufficientFunds`, `BudgetExceeded`.
+        `key` and `model` are what budgets count by; what the platform submits by itself has no key. Raises
+        `InsufficientFunds`, `BudgetExceeded`.
         """
         commands = [
             PlaceHold(
@@ -78,7 +79,7 @@ class Payments:
                 amount_units=job.max_price_units // job.copies,
                 expires_at=job.hold_expires_at,
                 reference=job.id,
-                key=key,
+                key=key if ids.is_id("key", key) else None,
                 model=model,
             )
             for hold in holds_of(job.id, job.copies)

@@ -96,7 +96,12 @@ class Planner:
         self.prices.require_open()
 
     async def is_covered(self, plan: Plan) -> bool:
-        """Whether the limit covers the most that the job can cost, at the platform's price or at an offer that fits."""
+        """Whether the limit covers the most that the job can cost, at the platform's price or at an offer that fits.
+
+        Where a price was agreed on, at that one.
+        """
+        if plan.needs.agreed is not None:  # it is worked at no other price
+            return plan.share_units >= price_of(plan.measure.units_max, plan.needs.agreed.units, money.LARGEST)
         if plan.max_price_units >= plan.price_max_units:
             return True
         most, _ = await self._offers.least_most(plan.needs, plan.measure.units_max)

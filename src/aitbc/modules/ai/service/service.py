@@ -41,6 +41,7 @@ from aitbc.modules.ai.api import (
     LeaseStatus,
     LogLine,
     ManyPartsKept,
+    MeasuredSpeeds,
     MinerProspects,
     OrderJob,
     Outcome,
@@ -52,6 +53,7 @@ from aitbc.modules.ai.api import (
     ServiceLevel,
     ServiceLimits,
     SubmitFor,
+    UnservedModel,
 )
 from aitbc.modules.ai.batched.claim import Dealer
 from aitbc.modules.ai.service.aliases import Aliases
@@ -96,6 +98,7 @@ from aitbc.modules.ai.service.limits import Limits
 from aitbc.modules.ai.service.live_bookings import LiveBookings
 from aitbc.modules.ai.service.market_asks import MarketAsks
 from aitbc.modules.ai.service.market_terms import MarketTerms
+from aitbc.modules.ai.service.measured_speeds import speeds_of
 from aitbc.modules.ai.service.metrics import measure
 from aitbc.modules.ai.service.miner_prospects import ProspectsOfMiners
 from aitbc.modules.ai.service.named_models import models_of
@@ -127,6 +130,7 @@ from aitbc.modules.ai.service.submissions import Submissions
 from aitbc.modules.ai.service.sweeper import Sweeper
 from aitbc.modules.ai.service.terms import Terms
 from aitbc.modules.ai.service.text_runs import TextRuns
+from aitbc.modules.ai.service.unserved_models import UnservedModels
 from aitbc.modules.ai.service.verification import Verification
 from aitbc.modules.ai.service.wakeups import Wakeups
 from aitbc.modules.gpu.events import BookingEnded, BookingProlonged, BookingStarted, MinerChanged
@@ -159,7 +163,7 @@ class AiService:
         # From the client's side
         self.aliases = Aliases(db)
         self.served_models = ServedModels(self.fleet_view, self.aliases, settings.chat_tolerances)
-        offers = FittingOffers(db, self.fleet_view, self.market_asks, self.market_terms)
+        self.fitting_offers = offers = FittingOffers(db, self.fleet_view, self.market_asks, self.market_terms)
         prices = Prices(Terms(settings, platform.parameters), platform.hooks)
         planner = Planner(self.artifacts, self.served_models, offers, prices)
         self.auto_models = AutoModels(self.served_models, self.fleet_view, planner, settings)
@@ -178,6 +182,7 @@ class AiService:
         self.canaries = Canaries(db, self.fleet_view, self.submissions, settings)
         self.prospects = ProspectsOfMiners(db, self.fleet_view, self.market_asks, self.canaries)
         self.kind_statuses = KindStatuses(self.fleet_view, self.durations)
+        self.unserved_models = UnservedModels(db, self.fleet_view)
         # From the miner's side
         self.dispatch = Dispatch(db, dealer, self.wakeups, self.attempts)
         self.lease_watch = LeaseWatch(db, self.wakeups)
@@ -205,8 +210,7 @@ class AiService:
         self.graph_driver = self._graph_driver(planner)
         self.schedules = Schedules(db, self.graphs, self.graph_watch, platform)
         self.studies = Studies(db, planner, settings.open_studies_per_account)
-        self.files = Files(db)
-        self.batches = Batches(db)
+        self.files, self.batches = Files(db), Batches(db)
         self.batchwork = self._batchwork()
         self.study_driver = StudyDriver(db, self.submissions, self.stops)
 
@@ -328,6 +332,18 @@ class AiService:
     async def models_of(self, jobs: Sequence[str]) -> Sequence[tuple[str, str]]:
         """Job and model of those of these jobs that named a model."""
         return await models_of(self.db, jobs)
+
+    async def measured_speeds(self, sorts: Sequence[tuple[str, str | None]]) -> Sequence[MeasuredSpeeds]:
+        """How fast miners do these kinds of work."""
+        return [one for kind, model in sorts if (one := await speeds_of(self.fitting_offers, kind, model)) is not None]
+
+    async def unserved(self) -> Sequence[UnservedModel]:
+        """The models that jobs wait for and nobody who is online serves."""
+        return await self.unserved_models.waiting()
+
+    async def not_failed(self, jobs: Sequence[str]) -> Sequence[str]:
+        """Those of these jobs that have succeeded or may still."""
+        return await self.unserved_models.not_failed(jobs)
 
     async def service_level(
         self, account: str, limits: ServiceLimits, since: datetime, until: datetime

@@ -10,6 +10,7 @@ from aitbc.kernel.primitives.errors import AppError, FieldError, Invalid, Outcom
 from aitbc.modules.ai.api import Job
 from aitbc.modules.ai.models.job_spans import trace_submission
 from aitbc.modules.ai.models.kinds.chat_input import BYTES_PER_TOKEN_MAX
+from aitbc.modules.ai.models.queue import AgreedAsk
 from aitbc.modules.ai.models.submit_job import SubmitJob
 from aitbc.modules.ai.models.values import JobValue
 from aitbc.modules.ai.service.job_queue import JobQueue
@@ -56,8 +57,10 @@ class Submissions:
         *,
         is_off_peak: bool = False,
         only_miner: str | None = None,
+        agreed: AgreedAsk | None = None,
     ) -> Job:
-        """Hold the money, then write the job, which miners may take from then on; only one where one is named.
+        """Hold the money, then write the job, which miners may take from then on; only one where one is named, and at
+        the price of a unit that was agreed on where one was.
 
         Raises `UnknownKind`, `InvalidInput`, `UnknownModel`, `MaxPriceTooLow`, `ArtifactNotFound`, `InsufficientFunds`,
         `BudgetExceeded`, `IdempotencyKeyReused`, `TooManyOpenJobs`, `BookingNotFound`, `BookingNotOpen`,
@@ -69,7 +72,7 @@ class Submissions:
             return earlier
         plan = await self._planner.plan(who, command, is_off_peak=is_off_peak)
         if only_miner is not None:
-            plan = structs.replace(plan, needs=structs.replace(plan.needs, miner=only_miner))
+            plan = structs.replace(plan, needs=structs.replace(plan.needs, miner=only_miner, agreed=agreed))
         return await self._submit(who, command, once, plan)
 
     async def _earlier(self, who: Principal, command: SubmitJob, once: IdempotencyKey) -> Job | None:

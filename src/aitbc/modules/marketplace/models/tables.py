@@ -20,6 +20,8 @@ from aitbc.kernel.database.unit_of_work import WireId
 
 MOMENT = DateTime(timezone=True)
 OPEN = text("state = 'open'")
+HOUR = "(price_units::numeric * units_hour::numeric)"
+"""What an hour of an offer costs, as the database writes it: of work, at the speed at which its miner was measured."""
 
 
 class Base(DeclarativeBase):
@@ -102,6 +104,8 @@ class OfferRow(Base):
         Index("offers_by_price_idx", "price_units", "id", postgresql_where=OPEN),
         Index("offers_by_vram_idx", "vram_mib", "id", postgresql_where=OPEN),
         Index("offers_by_age_idx", "id", postgresql_where=OPEN),
+        Index("offers_by_hour_idx", text(HOUR), "id", postgresql_where=OPEN),
+        Index("offers_measured_idx", "kind", "model", postgresql_where=text("state = 'open' AND sells = 'work'")),
         {"info": NO_DELETE},
     )
     id: Mapped[str] = mapped_column(WireId("offer"), primary_key=True)
@@ -140,6 +144,10 @@ class OfferRow(Base):
     rating_milli: Mapped[int] = mapped_column(Integer, server_default=text("3000"))
     """Thousandths of a star, shrunk to a prior."""
     ratings: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    unit: Mapped[str | None] = mapped_column(Text)
+    """Of work, what is metered; none until ai was asked."""
+    units_hour: Mapped[int | None] = mapped_column(BigInteger)
+    """How many units an hour has: of a device 1, of work what its miner makes; none while too few jobs say it."""
 
 
 class RuleRow(Base):

@@ -17,6 +17,11 @@ def state_of(row: OfferRow, at: datetime) -> str:
     return "booked" if row.taken >= row.capacity else "open"
 
 
+def hour_units(row: OfferRow) -> int | None:
+    """What an hour costs: of a device its price, of work what its miner makes in an hour; none where nobody knows."""
+    return None if row.units_hour is None else min(money.LARGEST, row.price_units * row.units_hour)
+
+
 def offer_view(row: OfferRow, at: datetime) -> MarketOffer:
     """An offer as everybody sees it."""
     pricing = None
@@ -32,6 +37,8 @@ def offer_view(row: OfferRow, at: datetime) -> MarketOffer:
         model=row.model,
         device=row.device,
         price=money.render(row.price_units),
+        unit="hour" if row.sells == "device" else row.unit,
+        price_hour=None if (hour := hour_units(row)) is None else money.render(hour),
         pricing=pricing,
         capacity=row.capacity,
         available=row.capacity - row.taken,

@@ -14,7 +14,7 @@ from aitbc.modules.marketplace.models.search.values import SearchInvalid
 from aitbc.modules.marketplace.service.search import OfferSearch, Search
 
 Filter = Annotated[str, Meta(max_length=1000), QueryParameter(name="filter")]
-Sort = Literal["price", "-price", "vram", "-vram", "created", "-created"]
+Sort = Literal["price", "-price", "hour", "-hour", "vram", "-vram", "created", "-created"]
 Number = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 
 

@@ -101,6 +101,7 @@ def new_offer(miner: MinerRow, command: MakeOffer, *, at: datetime, until: datet
         changed_at=at,
         valid_until=until,
         ended_at=None,
+        units_hour=1 if command.sells == "device" else None,
         **carried(miner),
     )
 

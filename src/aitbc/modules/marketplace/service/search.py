@@ -1,22 +1,35 @@
 """The search over open offers: filtered, sorted by any of its sorts, in keyset pages."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from msgspec import Struct
-from sqlalchemy import Select, select, tuple_
+from sqlalchemy import BigInteger, Select, literal_column, select, tuple_
 
 from aitbc.kernel.database.unit_of_work import Database
 from aitbc.kernel.primitives.clock import now
 from aitbc.modules.marketplace.api import MarketOffer
 from aitbc.modules.marketplace.models.search.conditions import condition
 from aitbc.modules.marketplace.models.search.grammar import fields_of, parse
-from aitbc.modules.marketplace.models.tables import OfferRow
-from aitbc.modules.marketplace.models.views import offer_view
+from aitbc.modules.marketplace.models.tables import HOUR, OfferRow
+from aitbc.modules.marketplace.models.views import hour_units, offer_view
 
-SORTS: Mapping[str, Any] = {"price": OfferRow.price_units, "vram": OfferRow.vram_mib, "created": None}
-"""What offers can be sorted by: the column before the id, which stands for the time of their making by itself."""
+HOUR_PRICE: Any = literal_column(HOUR, BigInteger())
+SORTS: Mapping[str, Any] = {
+    "price": OfferRow.price_units,
+    "hour": HOUR_PRICE,
+    "vram": OfferRow.vram_mib,
+    "created": None,
+}
+"""What offers can be sorted by: what stands before the id, which stands for the time of their making by itself."""
+READ: Mapping[str, Callable[[OfferRow], int]] = {
+    "price": lambda row: row.price_units,
+    "hour": lambda row: hour_units(row) or 0,
+    "vram": lambda row: row.vram_mib,
+    "created": lambda row: 0,
+}
+"""The same of a row that was read."""
 
 
 class Search(Struct, frozen=True, kw_only=True):
@@ -45,10 +58,10 @@ class OfferSearch:
 
     async def find(self, search: Search) -> Sequence[FoundOffer]:
         """The offers of a page. Raises `SearchInvalid`."""
-        column, at = SORTS[search.sort.removeprefix("-")], now()
+        read, at = READ[search.sort.removeprefix("-")], now()
         async with self._database.reading() as session:
             rows = (await session.scalars(page_query(search, at))).all()
-        return [FoundOffer(offer_view(row, at), 0 if column is None else getattr(row, column.key)) for row in rows]
+        return [FoundOffer(offer_view(row, at), read(row)) for row in rows]
 
 
 def page_query(search: Search, at: datetime) -> Select[OfferRow]:
@@ -61,6 +74,8 @@ def page_query(search: Search, at: datetime) -> Select[OfferRow]:
         wanted = wanted.where(OfferRow.status == "online")
     backwards, column = search.sort.startswith("-"), SORTS[search.sort.removeprefix("-")]
     key = [OfferRow.id] if column is None else [column, OfferRow.id]
+    if column is HOUR_PRICE:
+        wanted = wanted.where(HOUR_PRICE.is_not(None))
     if search.after is not None:
         last = search.after[-len(key) :]
         wanted = wanted.where(tuple_(*key) < last if backwards else tuple_(*key) > last)

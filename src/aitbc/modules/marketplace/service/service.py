@@ -3,9 +3,12 @@
     Offers ─────► gpu: whose a miner is, and what it has
     MinerFacts ─► keeps what gpu tells of miners; Rules put those that come online on sale
     Repricing ──► gpu: how many slots are busy
+    OfferSpeeds ─► ai: what is metered, and how fast miners are
     Ratings ────► trading, PaidBookings ─► gpu: who paid whom
     MarketBookings ─► BookingKeeper ─► gpu: gives miners to accounts; Slices ─► trading: hold and pay
+    WorkKeeper ─► ai: places what was agreed on; trading: who was paid
     MarketBids ─► BidKeeper ─► trading: holds and returns; BookingKeeper: begins what was traded
+    Bounties ─► ai: what waits for a model that nobody serves; trading: hold and pay
     Bonds, BondKeeper ─► trading: hold, and give to whom a dispute says
     MarketDisputes ─► PaidBookings; DisputeKeeper ─► trading: sets aside, and gives back
     OfferSearch   reads what the others have written
@@ -19,9 +22,11 @@ from collections.abc import Sequence
 
 from aitbc.kernel.database.unit_of_work import Database, UnitOfWork
 from aitbc.kernel.platform import Platform
+from aitbc.modules.ai.api import AiApi
 from aitbc.modules.gpu.api import GpuApi
 from aitbc.modules.gpu.events import MinerChanged
 from aitbc.modules.marketplace.api import MarketOffer
+from aitbc.modules.marketplace.service.agreed_work import WorkKeeper, hear_agreed_work
 from aitbc.modules.marketplace.service.bids.bids import MarketBids
 from aitbc.modules.marketplace.service.bids.keeper import BidKeeper
 from aitbc.modules.marketplace.service.bonds.bonds import Bonds
@@ -31,10 +36,12 @@ from aitbc.modules.marketplace.service.bookings.bookings import MarketBookings
 from aitbc.modules.marketplace.service.bookings.keeper import BookingKeeper
 from aitbc.modules.marketplace.service.bookings.receipts import MarketReceipts
 from aitbc.modules.marketplace.service.bookings.slices import Slices
+from aitbc.modules.marketplace.service.bounties import Bounties, Purse
 from aitbc.modules.marketplace.service.disputes.disputes import MarketDisputes
 from aitbc.modules.marketplace.service.disputes.keeper import DisputeKeeper
 from aitbc.modules.marketplace.service.items import Bids, Items
 from aitbc.modules.marketplace.service.miner_facts import MinerFacts
+from aitbc.modules.marketplace.service.offer_speeds import OfferSpeeds
 from aitbc.modules.marketplace.service.offers import Offers
 from aitbc.modules.marketplace.service.payments import PaidBookings
 from aitbc.modules.marketplace.service.posted_orders.orders import PostedOrders
@@ -43,6 +50,7 @@ from aitbc.modules.marketplace.service.ratings import Ratings
 from aitbc.modules.marketplace.service.repricing import Repricing
 from aitbc.modules.marketplace.service.rules import Rules
 from aitbc.modules.marketplace.service.search import OfferSearch
+from aitbc.modules.marketplace.service.settings import MarketplaceSettings
 from aitbc.modules.marketplace.service.terms import Terms
 from aitbc.modules.trading.api import TradingApi
 from aitbc.modules.trading.events import AgreementSigned
@@ -51,7 +59,15 @@ from aitbc.modules.trading.events import AgreementSigned
 class MarketplaceService:
     """The parts, and the face, the event handlers and the periodic tasks that are delegated to them."""
 
-    def __init__(self, db: Database, gpu: GpuApi, trading: TradingApi, platform: Platform) -> None:
+    def __init__(
+        self,
+        db: Database,
+        gpu: GpuApi,
+        ai: AiApi,
+        trading: TradingApi,
+        platform: Platform,
+        settings: MarketplaceSettings | None = None,
+    ) -> None:
         self.db = db
         self.gpu = gpu
         self.market_offers = Offers(db, gpu, platform.parameters)
@@ -61,10 +77,14 @@ class MarketplaceService:
         self.market_ratings = Ratings(db, gpu, trading, paid_bookings)
         self.miner_facts = MinerFacts(self.market_rules)
         self.repricing = Repricing(db, gpu)
+        self.offer_speeds = OfferSpeeds(db, ai)
         slices = Slices(db, trading)
         self.booking_keeper = BookingKeeper(db, gpu, trading, slices)
         self.market_bookings = MarketBookings(db, trading, slices, self.booking_keeper)
         self.market_receipts = MarketReceipts(db, gpu, slices, platform.node_key)
+        self.work_keeper = WorkKeeper(db, ai, trading)
+        purse = Purse(settings or MarketplaceSettings(), platform.parameters)
+        self.market_bounties = Bounties(db, ai, trading, purse)
         self.market_terms = Terms(db)
         self.bid_keeper = BidKeeper(db, trading, self.booking_keeper)
         self.limit_bids = MarketBids(db, trading, self.bid_keeper)
@@ -91,8 +111,9 @@ class MarketplaceService:
         await self.miner_facts.apply(uow, events)
 
     async def on_agreements_signed(self, uow: UnitOfWork, events: Sequence[AgreementSigned]) -> None:
-        """Place the bookings that were agreed on, or say why not."""
+        """Place the bookings and the jobs that were agreed on, or say why not."""
         await place_agreed(uow, events)
+        await hear_agreed_work(uow, events)
 
     # Periodic tasks
 
@@ -112,6 +133,14 @@ class MarketplaceService:
         """Begin, prolong, suspend, resume and end the bookings whose time, money or miner has it so."""
         await self.booking_keeper.keep()
 
+    async def measure_offers(self) -> None:
+        """Bring offers of work up to the speed at which their miners are measured."""
+        await self.offer_speeds.refresh()
+
+    async def keep_agreed_work(self) -> None:
+        """Place the jobs of agreements, and tell how those ended that are over."""
+        await self.work_keeper.keep()
+
     async def keep_disputes(self) -> None:
         """Set money aside for disputes, end those whose time is over, and move what was decided."""
         await self.dispute_keeper.keep()
@@ -119,6 +148,10 @@ class MarketplaceService:
     async def keep_bonds(self) -> None:
         """Lock bonds, take what is due of them, and give back those that leave."""
         await self.bond_keeper.keep()
+
+    async def keep_bounties(self) -> None:
+        """Make bounties for models that nobody serves, and pay those that were earned."""
+        await self.market_bounties.keep()
 
     async def keep_bids(self) -> None:
         """Let offers meet resting bids, end those whose time is over, and return what is not needed."""

@@ -1,7 +1,7 @@
 """What the routes of trades take."""
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from litestar.params import QueryParameter
 from msgspec import Meta, Struct
@@ -18,6 +18,7 @@ from aitbc.modules.trading.models.trades.values import (
     Urgency,
 )
 from aitbc.modules.trading.models.trades.views import Milestone
+from aitbc.modules.trading.models.trades.work import WantedWork
 from aitbc.modules.trading.routes.ledger import Amount
 from aitbc.modules.trading.service.trades.commands import (
     PeriodsDoNotFit,
@@ -75,6 +76,25 @@ class MakeTradeOffer(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         )
 
 
+class MakeTradeWork(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Jobs that are placed once a price is agreed on."""
+
+    job_kind: Name
+    """The kind of work. For example `chat`."""
+    model: Name | None = None
+    """The model that the offer must be for; left out, offers for any. For example `llama-3-8b`."""
+    units: Annotated[int, Meta(ge=1, le=1_000_000_000)]
+    """How many metered units one job may have at most: what is agreed on is for so many. For example `2000`."""
+    inputs: Annotated[list[dict[str, Any]], Meta(min_length=1, max_length=20)]
+    """What each job is asked, 65,536 bytes in all. For example `[{"text": "Summarise this."}]`."""
+
+    def wanted(self) -> WantedWork:
+        """As the service takes it."""
+        return WantedWork(
+            kind=self.job_kind, model=self.model, units=self.units, inputs=tuple(self.inputs), jobs=len(self.inputs)
+        )
+
+
 class MakeTradeRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Something that is wanted."""
 
@@ -106,6 +126,8 @@ class MakeTradeRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Whether its price may be negotiated."""
     expires_at: Moment | None = None
     """Until when something may be agreed on, 90 days from now at most; 7 days when left out."""
+    work: MakeTradeWork | None = None
+    """Of `inference_tasks`: the jobs that are placed once something is agreed on; left out, something else."""
 
     def command(self) -> PlaceTradeRequest:
         """As the service takes it. Raises `InvalidAmount`."""
@@ -124,6 +146,7 @@ class MakeTradeRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             urgency=self.urgency,
             negotiable=self.negotiable,
             expires_at=self.expires_at,
+            work=None if self.work is None else self.work.wanted(),
         )
 
 

@@ -31,6 +31,8 @@ class Refunds:
             if hold is not None and hold.state == "settled":
                 return await _refunded_before(uow, hold, command)
             refunded = book.refund(command)
+            if command.rest is not None:
+                book.place(command.rest)
             await save_book(uow, book)
             if command.receipt is not None:
                 note_refund(uow, refunded.transaction, command.receipt, refunded.amount_units, command.fee_units)

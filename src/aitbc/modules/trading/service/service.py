@@ -9,7 +9,7 @@ from aitbc.kernel.database.unit_of_work import Connection, Database, UnitOfWork
 from aitbc.kernel.events.relay import set_based
 from aitbc.kernel.platform import Platform
 from aitbc.modules.ai.events import AnswerSucceeded, HoldsFreed, JobClosed, JobSucceeded
-from aitbc.modules.marketplace.events import AgreedBookingChanged, OfferChanged
+from aitbc.modules.marketplace.events import AgreedBookingChanged, AgreedWorkChanged, OfferChanged
 from aitbc.modules.trading.api import (
     Balance,
     DeviceEarnings,
@@ -55,7 +55,7 @@ from aitbc.modules.trading.service.trades.agreements import TradeAgreements
 from aitbc.modules.trading.service.trades.analytics import TradeFigures
 from aitbc.modules.trading.service.trades.disputes import TradeDisputes
 from aitbc.modules.trading.service.trades.feedback import TradeFeedbacks
-from aitbc.modules.trading.service.trades.market import follow_bookings, take_offers
+from aitbc.modules.trading.service.trades.market import follow_market, take_offers
 from aitbc.modules.trading.service.trades.matches import TradeMatcher
 from aitbc.modules.trading.service.trades.negotiations import TradeNegotiations
 from aitbc.modules.trading.service.trades.offers import TradeOffers
@@ -217,7 +217,11 @@ class TradingService:
 
     async def on_agreed_bookings_changed(self, uow: UnitOfWork, events: Sequence[AgreedBookingChanged]) -> None:
         """Move agreements on with their bookings."""
-        await follow_bookings(uow, events)
+        await follow_market(uow, events)
+
+    async def on_agreed_work_changed(self, uow: UnitOfWork, events: Sequence[AgreedWorkChanged]) -> None:
+        """Move agreements on with their jobs."""
+        await follow_market(uow, events)
 
     # Periodic tasks
 

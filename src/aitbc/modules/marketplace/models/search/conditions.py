@@ -6,14 +6,14 @@ from difflib import get_close_matches
 from typing import Any as Anything
 
 from msgspec import Struct
-from sqlalchemy import ColumnElement, and_, exists, false, func, not_, or_, true
+from sqlalchemy import BigInteger, ColumnElement, and_, exists, false, func, literal_column, not_, or_, true
 
 from aitbc.kernel.primitives import ids
 from aitbc.modules.marketplace.models.bonds import BondRow
 from aitbc.modules.marketplace.models.search import grammar, values
 from aitbc.modules.marketplace.models.search.grammar import Comparison, Node, Not
 from aitbc.modules.marketplace.models.search.values import GpuSpec, SearchInvalid
-from aitbc.modules.marketplace.models.tables import OfferRow
+from aitbc.modules.marketplace.models.tables import HOUR, OfferRow
 
 ORDERED: Mapping[str, Callable[[Anything, Anything], Anything]] = {
     "=": operator.eq,
@@ -46,6 +46,9 @@ def _id(prefix: str) -> Callable[[str], str]:
 bonded = exists().where(BondRow.account == OfferRow.account, BondRow.state == "locked")
 FIELDS: Mapping[str, Field] = {
     "price": Field(OfferRow.price_units, values.price, about="AITBC for one unit or one hour: 0.8, 0.02/1k"),
+    "hour": Field(
+        literal_column(HOUR, BigInteger()), values.price, about="AITBC for an hour, of work at its measured speed: 2.5"
+    ),
     "vram": Field(OfferRow.vram_mib, values.size, about="the memory of one GPU: 80GB, 24GiB"),
     "gpu": Field(OfferRow.gpu_model, values.gpu_spec, False, about="H100, H100:2.., 24GB.., H100:80GB:1..4"),
     "sells": Field(OfferRow.sells, str.lower, False, about="work or device"),

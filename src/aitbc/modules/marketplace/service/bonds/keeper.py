@@ -1,7 +1,6 @@
 """The keeper of bonds: locks their money, takes what is due once nobody may object, and gives back what is left.
 
-A part that is taken ends the hold of a bond, so what is left returns for a moment and is locked anew; where its owner
-has spent it meanwhile, the bond is over, and with it the mark.
+A part that is taken ends the hold of a bond; what is left is held anew by the same transaction of the ledger.
 """
 
 import structlog
@@ -9,6 +8,7 @@ from sqlalchemy import select
 
 from aitbc.kernel.database.retry import retrying
 from aitbc.kernel.database.unit_of_work import Database
+from aitbc.kernel.database.walk import keys_of
 from aitbc.kernel.primitives import ids
 from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.errors import AppError
@@ -23,8 +23,6 @@ from aitbc.modules.trading.api import (
     TradingApi,
 )
 
-PAGE = 200
-
 log = structlog.get_logger("aitbc.marketplace")
 
 
@@ -37,19 +35,12 @@ class BondKeeper:
 
     async def keep(self) -> None:
         """Look at every bond that is not over once."""
-        edge = f"bond_{'0' * 26}"
-        while True:
-            wanted = select(BondRow.id).where(BondRow.state != "ended", BondRow.id > edge)
-            async with self._database.reading() as session:
-                page = (await session.scalars(wanted.order_by(BondRow.id).limit(PAGE))).all()
+        async for page in keys_of(self._database, BondRow.id, BondRow.state != "ended"):
             for bond in page:
                 try:
                     await self.advance(bond)
                 except AppError as error:  # the next round tries again
                     log.warning("bond_waits", bond=bond, reason=error.message)
-            if len(page) < PAGE:
-                return
-            edge = page[-1]
 
     async def advance(self, bond: str) -> None:
         """Do the next steps of a bond."""
@@ -73,17 +64,8 @@ class BondKeeper:
     async def lock(self, bond: str) -> bool:
         """Hold a bond's money; false, and it is over, where its owner has too little."""
         row = await self.read(bond)
-        command = PlaceHold(
-            hold=row.hold,
-            payer=row.account,
-            amount_units=row.amount_units,
-            expires_at=row.created_at + HELD_FOR,
-            reference=row.id,
-            fee_basis_points=0,
-            is_spent=False,
-        )
         try:
-            await self._trading.hold(command)
+            await self._trading.hold(_hold_of(row, row.hold, row.amount_units))
         except InsufficientFunds:
             await self._note(row, held=False)
             return False
@@ -117,7 +99,7 @@ class BondKeeper:
                     tell(uow, row, "slash_dropped", slash)
 
     async def _pay(self, bond: str, slash: str) -> None:
-        """Give the harmed payer what is taken, and lock what is left anew."""
+        """Give the harmed payer what is taken; what is left stays locked, under a hold of its own."""
         row = await self.read(bond)
         if row.state not in ("locked", "leaving"):
             return  # it is being locked anew, or is over
@@ -131,6 +113,7 @@ class BondKeeper:
             amount_units=due.amount_units,
             fee_units=due.fee_units,
             reason=f"slashed by {due.dispute}",
+            rest=_hold_of(row, _rest_of(slash), left) if (left := row.amount_units - due.amount_units) else None,
         )
         transaction = None
         try:
@@ -138,8 +121,6 @@ class BondKeeper:
         except (HoldNotOpen, HoldNotFound) as refusal:
             log.warning("slash_unpaid", bond=bond, slash=slash, reason=refusal.message)
         await self._taken(row, slash, transaction)
-        if (await self.read(bond)).state == "locking":
-            await self.lock(bond)
 
     @retrying
     async def _taken(self, before: BondRow, slash: str, transaction: str | None) -> None:
@@ -153,7 +134,7 @@ class BondKeeper:
             if transaction is not None:
                 row.amount_units -= one.amount_units
                 row.slashed_units += one.amount_units
-                row.hold, row.state = ids.new_id("hold"), "locking"
+                row.hold = _rest_of(slash)
                 if not row.amount_units:
                     row.state, row.ended_at = "ended", now()
             tell(uow, row, f"slash_{one.state}", one)
@@ -176,3 +157,21 @@ class BondKeeper:
             if row.state == "leaving":
                 row.state, row.ended_at = "ended", now()
                 tell(uow, row, "ended")
+
+
+def _rest_of(slash: str) -> str:
+    """The hold of what a slash leaves, the same however often it is asked for."""
+    return ids.encode("hold", ids.decode("slsh", slash))
+
+
+def _hold_of(row: BondRow, hold: str, amount_units: int) -> PlaceHold:
+    """A hold on an owner's money for a bond."""
+    return PlaceHold(
+        hold=hold,
+        payer=row.account,
+        amount_units=amount_units,
+        expires_at=row.created_at + HELD_FOR,
+        reference=row.id,
+        fee_basis_points=0,
+        is_spent=False,
+    )

@@ -25,7 +25,7 @@ HEARD_WITHIN = timedelta(hours=1)
 
 async def place_agreed(uow: UnitOfWork, events: Sequence[AgreementSigned]) -> None:
     """Place the bookings of agreements about offers of the market; each is told to have been placed or refused."""
-    wanted = [event for event in events if event.market_offer is not None]
+    wanted = [event for event in events if event.market_offer is not None and event.job_kind is None]
     kept = select(MarketBookingRow.agreement).where(
         MarketBookingRow.agreement.in_([event.agreement for event in wanted])
     )

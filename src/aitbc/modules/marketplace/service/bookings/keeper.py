@@ -7,10 +7,10 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 
 import structlog
-from sqlalchemy import select
 
 from aitbc.kernel.database.retry import retrying
 from aitbc.kernel.database.unit_of_work import Database
+from aitbc.kernel.database.walk import keys_of
 from aitbc.kernel.primitives import money
 from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.errors import AppError
@@ -36,7 +36,6 @@ from aitbc.modules.marketplace.service.bookings.rows import locked, move, tell
 from aitbc.modules.marketplace.service.bookings.slices import Slices
 from aitbc.modules.trading.api import InsufficientFunds, TradingApi
 
-PAGE = 200
 DRIFT = timedelta(seconds=1)
 WARNINGS = ("money_24h", "money_1h", "money_10m")
 
@@ -54,20 +53,13 @@ class BookingKeeper:
 
     async def keep(self) -> None:
         """Look at every open booking once."""
-        edge = f"book_{'0' * 26}"
-        while True:
-            wanted = select(MarketBookingRow.id).where(MarketBookingRow.ended_at.is_(None), MarketBookingRow.id > edge)
-            async with self._database.reading() as session:
-                page = (await session.scalars(wanted.order_by(MarketBookingRow.id).limit(PAGE))).all()
-            uses = {use.booking: use for use in await self._gpu.uses(page)} if page else {}
+        async for page in keys_of(self._database, MarketBookingRow.id, MarketBookingRow.ended_at.is_(None)):
+            uses = {use.booking: use for use in await self._gpu.uses(page)}
             for booking in page:
                 try:
                     await self.advance(booking, uses.get(booking))
                 except AppError as error:  # the next round tries again
                     log.warning("booking_waits", booking=booking, reason=error.message)
-            if len(page) < PAGE:
-                return
-            edge = page[-1]
 
     async def advance(self, booking: str, use: MinerUse | None) -> None:
         """Do the next step of a booking, with its miner as it was just seen."""

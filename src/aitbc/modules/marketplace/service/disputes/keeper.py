@@ -6,10 +6,10 @@ A step that was interrupted is done again: each is a compare-and-set, and the le
 from contextlib import suppress
 
 import structlog
-from sqlalchemy import select
 
 from aitbc.kernel.database.retry import retrying
 from aitbc.kernel.database.unit_of_work import Database
+from aitbc.kernel.database.walk import keys_of
 from aitbc.kernel.primitives import ids
 from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.errors import AppError
@@ -33,8 +33,6 @@ from aitbc.modules.trading.api import (
     TradingApi,
 )
 
-PAGE = 200
-
 log = structlog.get_logger("aitbc.marketplace")
 
 
@@ -47,19 +45,12 @@ class DisputeKeeper:
 
     async def keep(self) -> None:
         """Look at every dispute that is not closed once."""
-        edge = f"dspt_{'0' * 26}"
-        while True:
-            wanted = select(DisputeRow.id).where(DisputeRow.closed_at.is_(None), DisputeRow.id > edge)
-            async with self._database.reading() as session:
-                page = (await session.scalars(wanted.order_by(DisputeRow.id).limit(PAGE))).all()
+        async for page in keys_of(self._database, DisputeRow.id, DisputeRow.closed_at.is_(None)):
             for dispute in page:
                 try:
                     await self.advance(dispute)
                 except AppError as error:  # the next round tries again
                     log.warning("dispute_waits", dispute=dispute, reason=error.message)
-            if len(page) < PAGE:
-                return
-            edge = page[-1]
 
     async def advance(self, dispute: str) -> None:
         """Do the next step of a dispute."""

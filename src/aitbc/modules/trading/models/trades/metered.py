@@ -1,4 +1,4 @@
-"""Offers of the market among those of trades: at a price by the hour, booked for as long as a request says; pure."""
+"""Offers of the market among those of trades: at a price by the hour for as long as is wanted, or by the unit; pure."""
 
 from datetime import timedelta
 
@@ -6,6 +6,7 @@ import msgspec
 
 from aitbc.kernel.primitives.money import for_time
 from aitbc.modules.trading.models.trades.tables import TradeOfferRow, TradeRequestRow
+from aitbc.modules.trading.models.trades.work import work_of
 
 HOUR_SECONDS = 3_600
 LONGEST_SECONDS = 2_592_000
@@ -23,7 +24,9 @@ def wanted_seconds(request: TradeRequestRow) -> int:
 
 
 def price_of(offer: TradeOfferRow, request: TradeRequestRow) -> int:
-    """What a request would pay for an offer: its price, or by the hour for as long as it wants it."""
+    """What a request would pay for an offer: its price, or by the hour for as long as it wants it, or by the unit."""
     if offer.market_offer is None:
         return offer.price_units
+    if (work := work_of(request.work)) is not None:
+        return offer.price_units * work.units_in_all
     return max(1, for_time(offer.price_units, wanted_seconds(request) * 1_000))

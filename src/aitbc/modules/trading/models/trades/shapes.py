@@ -30,6 +30,7 @@ from aitbc.modules.trading.models.trades.views import (
     TradeRequest,
     TradeSettlement,
 )
+from aitbc.modules.trading.models.trades.work import work_view
 
 
 def offer_view(row: TradeOfferRow) -> TradeOffer:
@@ -78,6 +79,7 @@ def request_view(row: TradeRequestRow) -> TradeRequest:
         created_at=row.created_at,
         expires_at=row.expires_at,
         ended_at=row.ended_at,
+        work=work_view(row.work),
     )
 
 
@@ -132,6 +134,7 @@ def agreement_view(row: TradeAgreementRow) -> TradeAgreement:
         ended_at=row.ended_at,
         market_offer=row.market_offer,
         booking=row.booking,
+        jobs=tuple(row.jobs or ()),
         reason=row.reason,
     )
 

@@ -58,6 +58,10 @@ class TradeOfferRow(Base):
     min_seconds: Mapped[int | None] = mapped_column(Integer)
     max_seconds: Mapped[int | None] = mapped_column(Integer)
     """Of an offer of the market: for how long it is rented, at least and at most."""
+    work_kind: Mapped[str | None] = mapped_column(Text)
+    """Of an offer of work on the market, its kind; its price is for one metered unit."""
+    work_model: Mapped[str | None] = mapped_column(Text)
+    """Its model; none for any that no other offer of its miner names."""
 
     __table_args__ = (
         CheckConstraint("price_units > 0", name="price"),
@@ -75,6 +79,12 @@ class TradeOfferRow(Base):
         CheckConstraint(f"service_level IN {SERVICE_LEVELS}", name="service_level"),
         Index("trade_offers_open_idx", "trade_type", "price_units", postgresql_where=text("state = 'open'")),
         Index("trade_offers_created_at_idx", "created_at", "id"),
+        Index(
+            "trade_offers_work_idx",
+            "work_kind",
+            "price_units",
+            postgresql_where=text("state = 'open' AND work_kind IS NOT NULL"),
+        ),
         {"info": NO_DELETE},
     )
 
@@ -101,6 +111,8 @@ class TradeRequestRow(Base):
     service_level: Mapped[str] = mapped_column(Text)
     urgency: Mapped[str] = mapped_column(Text)
     negotiable: Mapped[bool] = mapped_column(Boolean)
+    work: Mapped[str | None] = mapped_column(Text)
+    """JSON: the jobs that it is for; their inputs are kept until something is agreed on."""
     state: Mapped[str] = mapped_column(Text)
     content: Mapped[bytes] = mapped_column(LargeBinary)
     """A digest of who asked for what: the same under one id is a repetition."""
@@ -209,6 +221,8 @@ class TradeAgreementRow(Base):
     market_offer: Mapped[str | None] = mapped_column(WireId("offer"))
     """What is to be booked; none for what the two sides deliver and pay by themselves."""
     booking: Mapped[str | None] = mapped_column(WireId("book"))
+    jobs: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default=text("'{}'"))
+    """Of one about work: its jobs."""
     reason: Mapped[str | None] = mapped_column(Text)
     """Why its booking was refused, or how it ended."""
     state: Mapped[str] = mapped_column(Text)

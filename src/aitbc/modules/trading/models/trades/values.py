@@ -21,7 +21,9 @@ SERVICE_LEVELS = ("basic", "standard", "premium")
 ServiceLevel = Literal["basic", "standard", "premium"]
 Urgency = Literal["low", "normal", "high", "urgent"]
 METERED = "metered"
-"""Paid by the second, by the booking that the market places: for offers of the market, and for nothing else."""
+"""Paid by the booking or the jobs that the market places: for offers of the market, and for nothing else."""
+WORK_TYPE = "inference_tasks"
+"""The type of trades whose offers are those of work on the market."""
 SETTLEMENT_TYPES = ("immediate", "escrow", "milestone", "subscription", METERED)
 SettlementType = Literal["immediate", "escrow", "milestone", "subscription", "metered"]
 Strategy = Literal["aggressive", "balanced", "cooperative"]

@@ -32,7 +32,8 @@ class TradeOffer(Struct, frozen=True, kw_only=True):
     description: str
     """What else there is to say; may be empty. For example `Quiet at night.`."""
     price: str
-    """For one agreement, in AITBC; of an offer of the market, for an hour. For example `12.5`."""
+    """For one agreement, in AITBC; of an offer of the market, for an hour or, of work, for one metered unit.
+    For example `12.5`."""
     specifications: dict[str, SpecValue]
     """What it is like, by name. For example `{"vram_gb": 80}`."""
     regions: tuple[str, ...]
@@ -56,6 +57,19 @@ class TradeOffer(Struct, frozen=True, kw_only=True):
     market_offer: str | None = None
     """The offer of the market that it stands for; null for one that its seller made here.
     For example `offer_01k0000000000000000000000a`."""
+
+
+class TradeWork(Struct, frozen=True, kw_only=True):
+    """The jobs that a request is for."""
+
+    job_kind: str
+    """The kind of work. For example `chat`."""
+    model: str | None
+    """The model that an offer must be for; null for offers for any. For example `llama-3-8b`."""
+    units: int
+    """How many metered units one job may have at most. For example `2000`."""
+    jobs: int
+    """How many jobs they are. For example `3`."""
 
 
 class TradeRequest(Struct, frozen=True, kw_only=True):
@@ -101,6 +115,8 @@ class TradeRequest(Struct, frozen=True, kw_only=True):
     """Until when something may be agreed on."""
     ended_at: datetime | None
     """When it ended; null before."""
+    work: TradeWork | None = None
+    """The jobs that are placed once something is agreed on; null of a request for something else."""
 
 
 class MatchParts(Struct, frozen=True, kw_only=True):
@@ -265,16 +281,19 @@ class TradeAgreement(Struct, frozen=True, kw_only=True):
     signed_at: datetime
     """When both sides had agreed."""
     settle_by: datetime
-    """When it is cancelled unless the buyer began to settle it, or its booking was placed."""
+    """When it is cancelled unless the buyer began to settle it, or its booking or its jobs were placed."""
     ended_at: datetime | None
     """When it ended; null before."""
     market_offer: str | None = None
-    """Of a `metered` one, the offer of the market that is booked; null otherwise.
+    """Of a `metered` one, the offer of the market that is booked, or whose work is done; null otherwise.
     For example `offer_01k0000000000000000000000a`."""
     booking: str | None = None
     """Its booking; null before the market has placed it. For example `book_01k0000000000000000000000a`."""
+    jobs: tuple[str, ...] = ()
+    """Of one about work, its jobs; empty before the market has placed them.
+    For example `["job_01k0000000000000000000000a"]`."""
     reason: str | None = None
-    """Why its booking was refused, or how it ended; null before. For example `completed`."""
+    """Why its booking or its jobs were refused, or how they ended; null before. For example `completed`."""
 
 
 class TradePayment(Struct, frozen=True, kw_only=True):

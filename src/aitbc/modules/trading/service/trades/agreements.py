@@ -24,6 +24,7 @@ from aitbc.modules.trading.models.trades.tables import (
 )
 from aitbc.modules.trading.models.trades.values import METERED
 from aitbc.modules.trading.models.trades.views import TradeAgreement
+from aitbc.modules.trading.models.trades.work import WantedWork, without_inputs, work_of
 from aitbc.modules.trading.service.trades.commands import (
     PaidByBooking,
     TradeAgreementNotFound,
@@ -143,7 +144,9 @@ async def sign(
     if not await change(uow, TradeOfferRow, *takes, taken=TradeOfferRow.taken + 1):
         raise TradeOfferNotOpen
     await set_state(uow, TradeMatchRow, match.id, match.state, TradeState.AGREED)
-    await set_state(uow, TradeRequestRow, request.id, request.state, TradeState.AGREED)
+    work = work_of(request.work)
+    bare = without_inputs(request.work)
+    await set_state(uow, TradeRequestRow, request.id, request.state, TradeState.AGREED, work=bare)
     await close_negotiations(uow, request.id)
     await close_matches(uow, request.id)
     agreement = TradeAgreementRow(
@@ -161,16 +164,18 @@ async def sign(
         milestones=msgspec.json.encode(terms.milestones).decode(),
         period_hours=terms.period_hours,
         market_offer=offer.market_offer,
+        jobs=[],
         state=TradeState.AGREED,
         signed_at=at,
         settle_by=at + (AGREEMENT_WAITS if offer.market_offer is None else BOOKING_WAITS),
     )
     uow.add(agreement)
-    uow.publish(_signed(agreement, request))
+    uow.publish(_signed(agreement, request, work))
     return agreement
 
 
-def _signed(agreement: TradeAgreementRow, request: TradeRequestRow) -> AgreementSigned:
+def _signed(agreement: TradeAgreementRow, request: TradeRequestRow, work: WantedWork | None) -> AgreementSigned:
+    is_device = agreement.market_offer is not None and work is None
     return AgreementSigned(
         agreement=agreement.id,
         request=agreement.request,
@@ -182,6 +187,7 @@ def _signed(agreement: TradeAgreementRow, request: TradeRequestRow) -> Agreement
         settlement_type=agreement.settlement_type,
         signed_at=agreement.signed_at,
         market_offer=agreement.market_offer,
-        seconds=0 if agreement.market_offer is None else wanted_seconds(request),
-        starts_at=None if agreement.market_offer is None else request.starts_at,
+        seconds=wanted_seconds(request) if is_device else 0,
+        starts_at=request.starts_at if is_device else None,
+        **({} if work is None else work.agreed(agreement.price_units)),
     )

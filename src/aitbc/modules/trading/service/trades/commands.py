@@ -9,6 +9,7 @@ from aitbc.kernel.primitives.errors import Conflict, Forbidden, Invalid, NotFoun
 from aitbc.kernel.primitives.money import split
 from aitbc.modules.trading.models.trades.values import METERED, SpecValue
 from aitbc.modules.trading.models.trades.views import Milestone
+from aitbc.modules.trading.models.trades.work import WantedWork
 
 ESCROW = "escrow"
 PAID_IN_PARTS = ("milestone", "subscription")
@@ -147,13 +148,13 @@ class MilestonesDoNotFit(Invalid):
 
 
 class SettlementDoesNotFit(Invalid):
-    """An offer of the market is paid by the second by its booking (`metered`), and nothing else is."""
+    """An offer of the market is paid by its booking or its jobs (`metered`), and nothing else is."""
 
     code = "trade_settlement_does_not_fit"
 
 
 class PaidByBooking(Conflict):
-    """This agreement is kept and paid by its booking: give that back, or dispute that."""
+    """This agreement is kept and paid by its booking or its jobs: end those, or dispute those."""
 
     code = "trade_paid_by_booking"
 
@@ -218,6 +219,8 @@ class PlaceTradeRequest(Struct, frozen=True, kw_only=True):
     urgency: str = "normal"
     negotiable: bool = True
     expires_at: datetime | None = None
+    work: WantedWork | None = None
+    """The jobs that it is for; none of a request for something else."""
 
 
 class TradeTerms(Struct, frozen=True, kw_only=True):
@@ -226,7 +229,7 @@ class TradeTerms(Struct, frozen=True, kw_only=True):
     id: str | None = None
     """Of the agreement, chosen by a client of the legacy dialect; none for one of ours."""
     settlement_type: str | None = None
-    """None for what fits the offer: on delivery, or of an offer of the market by the second."""
+    """None for what fits the offer: on delivery, or of an offer of the market by the second or the unit."""
     milestones: tuple[Milestone, ...] = ()
     """What is paid one by one; the periods of a subscription."""
     period_hours: int | None = None

@@ -5,7 +5,7 @@ from datetime import datetime
 from functools import partial
 
 import msgspec
-from sqlalchemy import Select, and_, func, or_, select
+from sqlalchemy import ColumnElement, Select, and_, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from aitbc.kernel.database.idempotency import IdempotencyKey
@@ -15,6 +15,7 @@ from aitbc.kernel.database.unit_of_work import Database, UnitOfWork
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives import ids
 from aitbc.kernel.primitives.clock import now
+from aitbc.kernel.primitives.money import LARGEST
 from aitbc.modules.trading.models.trades.life import MATCH_LASTS, UNDECIDED, TradeState
 from aitbc.modules.trading.models.trades.metered import price_of, wanted_seconds
 from aitbc.modules.trading.models.trades.scoring import (
@@ -35,6 +36,7 @@ from aitbc.modules.trading.models.trades.tables import (
     TradeRequestRow,
 )
 from aitbc.modules.trading.models.trades.views import TradeAgreement, TradeMatch, TradeMatches, TradeMatchPreviews
+from aitbc.modules.trading.models.trades.work import work_of
 from aitbc.modules.trading.service.trades.agreements import sign, signed_before
 from aitbc.modules.trading.service.trades.commands import (
     OutsideBudget,
@@ -213,22 +215,33 @@ def _undecided(request: str) -> Select[TradeMatchRow]:
 async def _offers(
     session: AsyncSession, request: TradeRequestRow, at: datetime, seller: str | None = None
 ) -> Sequence[TradeOfferRow]:
-    seconds = wanted_seconds(request)
     wanted = select(TradeOfferRow).where(
+        *_sold_as(request),
         TradeOfferRow.trade_type == request.trade_type,
         TradeOfferRow.state == "open",
         TradeOfferRow.valid_until > at,
         TradeOfferRow.taken < TradeOfferRow.capacity,
         TradeOfferRow.seller != request.buyer,
-        or_(
-            TradeOfferRow.market_offer.is_(None),
-            and_(TradeOfferRow.min_seconds <= seconds, TradeOfferRow.max_seconds >= seconds),
-        ),
     )
     if seller is not None:
         wanted = wanted.where(TradeOfferRow.seller == seller)
     cheapest = wanted.order_by(TradeOfferRow.price_units, TradeOfferRow.id).limit(OFFERS_MAX)
     return (await session.scalars(cheapest)).all()
+
+
+def _sold_as(request: TradeRequestRow) -> tuple[ColumnElement[bool], ...]:
+    """The offers of what a request is for: of work of its kind and model at a price that can be paid; or what is sold
+    whole, and devices for as long as it wants one.
+    """
+    if (work := work_of(request.work)) is not None:
+        return (
+            TradeOfferRow.work_kind == work.kind,
+            TradeOfferRow.work_model.is_not_distinct_from(work.model),
+            TradeOfferRow.price_units <= LARGEST // work.units_in_all,
+        )
+    seconds = wanted_seconds(request)
+    fits = and_(TradeOfferRow.min_seconds <= seconds, TradeOfferRow.max_seconds >= seconds)
+    return TradeOfferRow.work_kind.is_(None), or_(TradeOfferRow.market_offer.is_(None), fits)
 
 
 async def _named(uow: UnitOfWork, name: str, request: str) -> bool:

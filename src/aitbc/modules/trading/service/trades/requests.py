@@ -20,7 +20,9 @@ from aitbc.kernel.primitives.errors import FieldError, Invalid
 from aitbc.modules.trading.models.trades.life import REQUEST_LASTS, REQUEST_LASTS_MAX, UNDECIDED, TradeState
 from aitbc.modules.trading.models.trades.shapes import request_view
 from aitbc.modules.trading.models.trades.tables import TradeNegotiationRow, TradeRequestRow
+from aitbc.modules.trading.models.trades.values import WORK_TYPE
 from aitbc.modules.trading.models.trades.views import TradeRequest
+from aitbc.modules.trading.models.trades.work import BYTES_MAX, without_inputs
 from aitbc.modules.trading.service.trades.commands import (
     PlaceTradeRequest,
     TooManyTrades,
@@ -45,7 +47,14 @@ def drafted(who: Principal, command: PlaceTradeRequest) -> dict[str, Any]:
         raise Invalid(fields=(FieldError("/expires_at", "Expected a time from now to 90 days from now"),))
     if command.budget_max_units is not None and command.budget_max_units < command.budget_min_units:
         raise Invalid(fields=(FieldError("/budget_max", "Expected at least `budget_min`"),))
+    work = None if command.work is None else msgspec.json.encode(command.work).decode()
+    if work is not None:
+        if command.trade_type != WORK_TYPE:
+            raise Invalid(fields=(FieldError("/work", f"Expected for trade_type {WORK_TYPE} only"),))
+        if len(work.encode()) > BYTES_MAX:
+            raise Invalid(fields=(FieldError("/work", f"Expected inputs of {BYTES_MAX} bytes together at most"),))
     return {name: getattr(command, name) for name in command.__struct_fields__} | {
+        "work": work,
         "id": command.id or ids.new_id("treq"),
         "buyer": who.account,
         "specifications": msgspec.json.encode(command.specifications).decode(),
@@ -66,7 +75,7 @@ class TradeRequests:
     async def place(self, who: Principal, command: PlaceTradeRequest, once: IdempotencyKey) -> TradeRequest:
         """Ask for something. The same again under its id is harmless; raises `TradeIdTaken` for another one."""
         values = drafted(who, command)
-        content = hashlib.sha256(msgspec.json.encode((who.account, command), order="deterministic")).digest()
+        content = hashlib.sha256(msgspec.json.encode((who.account, _told(command)))).digest()
         async with self._database.unit_of_work() as uow:
             if (earlier := await uow.replay(once, TradeRequest)) is not None:
                 return earlier
@@ -143,7 +152,7 @@ async def end_request(uow: UnitOfWork, row: TradeRequestRow, state: TradeState) 
     """End a locked request about which nothing is agreed, with its matches and negotiations."""
     await close_negotiations(uow, row.id)
     await close_matches(uow, row.id)
-    await set_state(uow, TradeRequestRow, row.id, row.state, state, ended_at=now())
+    await set_state(uow, TradeRequestRow, row.id, row.state, state, ended_at=now(), work=without_inputs(row.work))
 
 
 async def close_negotiations(uow: UnitOfWork, request: str) -> None:
@@ -151,6 +160,12 @@ async def close_negotiations(uow: UnitOfWork, request: str) -> None:
     where = (TradeNegotiationRow.request == request, TradeNegotiationRow.state == "active")
     closing = update(TradeNegotiationRow).where(*where).values(state="rejected", ended_at=now())
     await uow.session.execute(closing, execution_options={"synchronize_session": False})
+
+
+def _told(command: PlaceTradeRequest) -> dict[str, Any]:
+    """What the digest of a request is of: of those without work as it was before there was any."""
+    told: dict[str, Any] = msgspec.to_builtins(command, order="deterministic")
+    return {name: value for name, value in told.items() if name != "work" or value is not None}
 
 
 async def _check_open(uow: UnitOfWork, account: str) -> None:
