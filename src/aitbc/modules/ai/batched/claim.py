@@ -45,6 +45,8 @@ from aitbc.modules.ai.models.views import hold_of, holds_of
 
 RUN_SECONDS_MAX = 2**31 - 1
 """No run clock is longer."""
+LANES_MAX = 2_000
+"""So many lanes' needs are kept in memory."""
 
 LANE_NEEDS = """
 SELECT l.lane, (SELECT needs FROM ai.jobs j WHERE j.lane = l.lane AND j.state = 'queued' LIMIT 1) AS needs
@@ -211,7 +213,9 @@ class Dealer:
         if strange := [lane for lane in lanes if lane not in known]:
             read = await connection.fetch(LANE_NEEDS, strange)
             known |= {row["lane"]: needs_of(row["needs"]) for row in read if row["needs"] is not None}
-        self._needs = found.lanes = known  # lanes that ran dry are forgotten
+        found.lanes = known
+        # What a lane's jobs need never changes: one that ran dry is known when it has jobs again.
+        self._needs = known if len(self._needs) > LANES_MAX else self._needs | known
         return found
 
     async def _take(
@@ -488,4 +492,4 @@ async def _save(
         )
         writes.add(statement, *columns)
     count_ended(writes, refused)
-    await writes.do(connection)
+    await writes.do(connection, commits=True)

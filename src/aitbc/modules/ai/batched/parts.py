@@ -130,7 +130,7 @@ async def _keep(
     save_attempts(writes, signs)
     if new:
         writes.write(INSERT_PARTS, new)
-    await writes.do(connection)
+    await writes.do(connection, commits=True)
 
 
 def _following(attempt: AttemptValue, sent: Parts, last: _Last, at: datetime) -> list[NewPart] | None:
