@@ -75,7 +75,7 @@ class Dispatch:
     async def _claim_now(self, claim: Claim) -> Sequence[Lease]:
         leases = await self._claims.do(claim)
         self._wakeups.current.note_made(claim.miner, leases)
-        self._wakeups.watched.notify(lease.job for lease in leases)
+        self._wakeups.note_taken([lease.job for lease in leases])
         return leases
 
     async def leases_of(self, miner: str) -> Sequence[Lease]:
