@@ -1,9 +1,9 @@
-"""BEGIN and COMMIT that travel with the first and the last statement of a transaction, without round trips of their own.
+"""BEGIN and COMMIT that travel with a transaction's first and last statement, without round trips of their own.
 
-asyncpg waits for the answer to each statement before it sends the next. Between it and a Unix socket stands a `Wire`, which
-adds messages of the extended protocol to what passes: before a transaction's first message, and before the `Sync` of its
-last. The server skips what follows an error, so no COMMIT comes after a statement that failed; asyncpg passes over the
-answers to what it did not ask (ADR-0134).
+asyncpg waits for the answer to each statement before it sends the next. Between it and a Unix socket stands a `Wire`,
+which adds messages of the extended protocol to what passes: before a transaction's first message, and before the
+`Sync` of its last. The server skips what follows an error, so no COMMIT comes after a statement that failed; asyncpg
+passes over the answers to what it did not ask (ADR-0134).
 """
 
 import asyncio

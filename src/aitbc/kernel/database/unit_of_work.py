@@ -271,7 +271,7 @@ class Database:
             pool.release(connection)
 
     async def is_any(self, rows: str, *values: Any) -> bool:
-        """Whether there are such rows, as a table and a condition: a periodic task asks before it looks for its work."""
+        """Whether there are such rows (a table and a condition): periodic tasks ask before they look for their work."""
         async with self.raw() as connection:
             return bool(await connection.fetchval(f"SELECT EXISTS (SELECT FROM {rows})", *values))  # noqa: S608
 

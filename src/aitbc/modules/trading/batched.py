@@ -147,8 +147,8 @@ class LedgerBatches:
     async def flush(self, commands: Sequence[Command], fee_basis_points: int) -> list[Outcome | AppError]:
         """Returns for each command its outcome or what refuses it; raises when the transaction did not happen.
 
-        Holds are placed under new ids, so they are not looked for, unless an INSERT says that one is there already, or one is
-        refused: it may be there already too.
+        Holds are placed under new ids, so they are not looked for, unless an INSERT says that one is there already,
+        or one is refused: it may be there already too.
         """
         await self._open_accounts(commands)
         try:
