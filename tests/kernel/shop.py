@@ -13,12 +13,12 @@ from litestar.response import Stream
 from msgspec import Meta, Struct
 
 from aitbc.kernel.database.idempotency import IdempotencyKey
-from aitbc.kernel.http.app import app_options, check_routes, raw_bodies
 from aitbc.kernel.primitives import ids
 from aitbc.kernel.primitives.errors import Conflict, NotFound
 from aitbc.kernel.primitives.money import parse
 from aitbc.kernel.primitives.pagination import Cursor, Limit, Page
 from aitbc.kernel.primitives.text import Name, Text
+from aitbc.server.asgi.app_options import app_options, check_routes, raw_bodies
 from aitbc.server.asgi.boundary import Boundary, Limits
 from aitbc.server.asgi.openapi_pages import documentation
 

@@ -3,10 +3,10 @@
 import asyncio
 
 import pytest
-from asyncpg.transaction import Transaction
 from sqlalchemy import func, select, text
 
 from aitbc.kernel.database.idempotency import IdempotencyKey, IdempotencyKeyReused
+from aitbc.kernel.database.pipeline import Transaction
 from aitbc.kernel.database.unit_of_work import Target
 from aitbc.kernel.primitives.errors import Conflict, NotFound, Unavailable
 from aitbc.kernel.primitives.ids import new_id

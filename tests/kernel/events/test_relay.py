@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import select, text, update
 from structlog.testing import capture_logs
 
-from aitbc.kernel.database.outbox import ATTEMPTS_MAX, Event, publish_many
+from aitbc.kernel.database.outbox import ATTEMPTS_MAX, Event, outbox_values, publish_many
 from aitbc.kernel.database.unit_of_work import Connection, Database, Target, UnitOfWork
 from aitbc.kernel.events.relay import BACKOFF_SECONDS_MAX, EventHandler, Handler, Relay, backoff, set_based
 from aitbc.kernel.identity.principal import Principal
@@ -328,3 +328,11 @@ async def test_after_a_clock_that_was_ahead_events_do_not_wait_for_tomorrow(
             )
         await relay.deliver_due()
         assert await counted(db, later) == 0
+
+
+def test_what_is_delayed_is_due_at_one_moment_with_what_came_in_the_same_second() -> None:
+    (at_once,) = outbox_values([ThingCounted(thing=new_id("thing"))])
+    assert at_once["due_at"] == at_once["created_at"]
+    (later,) = outbox_values([ThingCounted(thing=new_id("thing"))], delay=timedelta(seconds=5))
+    assert later["due_at"].microsecond == 0
+    assert timedelta(seconds=4) < later["due_at"] - later["created_at"] <= timedelta(seconds=5)

@@ -14,12 +14,12 @@ from litestar.params import FromQuery
 from litestar.response import Stream
 
 from aitbc.kernel.database.idempotency import KEY_LENGTH_MAX, IdempotencyKey
-from aitbc.kernel.http.app import app_options, check_routes
 from aitbc.kernel.http.guard import Guard, IdempotencyMiddleware, dependencies, loopback_key_of, without_foreign_keys
 from aitbc.kernel.identity.accounts import Identity
 from aitbc.kernel.identity.principal import PUBLIC, Principal
 from aitbc.kernel.primitives.errors import Unauthenticated, Unavailable
 from aitbc.kernel.primitives.ids import new_id
+from aitbc.server.asgi.app_options import app_options, check_routes
 
 KEYS = {
     name: Principal(new_id("acct"), new_id("key"), "live", frozenset(scopes))

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from litestar import Litestar, get, post
 from litestar.exceptions import HTTPException, ImproperlyConfiguredException
 
-from aitbc.kernel.http.app import app_options, check_routes
 from aitbc.kernel.http.body import read_body
 from aitbc.kernel.http.problems import FAULTS_MAX, as_app_error, problem, problem_headers, with_head
 from aitbc.kernel.primitives import strict_json
@@ -19,6 +18,7 @@ from aitbc.kernel.primitives.errors import Conflict, FieldError, Forbidden, Inva
 from aitbc.kernel.primitives.ids import MalformedId, new_id
 from aitbc.kernel.primitives.pagination import encode_cursor
 from aitbc.kernel.primitives.text import readable_message
+from aitbc.server.asgi.app_options import app_options, check_routes
 from tests.kernel.shop import HOST, NewItem, Shelf, bounded
 
 ITEMS = "/api/v1/shop/items"

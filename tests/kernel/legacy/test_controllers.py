@@ -8,11 +8,11 @@ import pytest
 from litestar import Controller, Litestar, Response, get
 from litestar.params import FromQuery
 
-from aitbc.kernel.http.app import app_options, check_routes
 from aitbc.kernel.legacy.health import OPEN, Health, LiveController, readiness
 from aitbc.kernel.legacy.not_done import not_done
 from aitbc.kernel.legacy.paging import CountedItems, Limit, OffsetItems, Word, offset_items
 from aitbc.kernel.primitives.errors import Unavailable
+from aitbc.server.asgi.app_options import app_options, check_routes
 
 LAMPS = not_done(
     "Lamps come later.",

@@ -16,7 +16,6 @@ from litestar.di import Provide
 
 from aitbc.kernel.database.idempotency import IdempotencyKey
 from aitbc.kernel.database.unit_of_work import Target
-from aitbc.kernel.http.app import app_options, check_routes, raw_bodies
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives import clock, ids
 from aitbc.kernel.primitives.clock import now
@@ -24,6 +23,7 @@ from aitbc.modules.ai.api import LogLine
 from aitbc.modules.ai.module import module
 from aitbc.modules.ai.service.job_events import place_of
 from aitbc.modules.gpu.events import MinerChanged
+from aitbc.server.asgi.app_options import app_options, check_routes, raw_bodies
 from aitbc.server.asgi.boundary import Boundary, Limits
 from tests.modules.ai.make import Market, Worker, ai_on
 

@@ -17,12 +17,12 @@ from aitbc.kernel.crypto import chain_format
 from aitbc.kernel.crypto.chain_verifier import verify_export
 from aitbc.kernel.database.idempotency import IdempotencyKey
 from aitbc.kernel.database.unit_of_work import Target
-from aitbc.kernel.http.app import app_options
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives import ids
 from aitbc.kernel.primitives.pagination import encode_cursor
 from aitbc.modules.trading.module import module
 from aitbc.modules.trading.service import TradingService
+from aitbc.server.asgi.app_options import app_options
 from tests.modules.trading.make import ADMIN, NODE, a_hold, a_settlement, person, trading_on
 
 _served = SimpleNamespace(trading=None, who={})

@@ -152,6 +152,9 @@ async def test_repeating_a_command_changes_nothing(owner: Target) -> None:
         assert (await trading.void(second.hold, "canceled")).state == "voided"
         assert (await trading.hold(second)).state == "voided"
         assert (await trading.balance(payer)).available_units == 7
+        rest = a_hold(payer, 7)
+        assert await trading.hold(rest) == await trading.hold(rest)  # though nothing is left that it could hold
+        assert (await trading.balance(payer)).available_units == 0
         await require_sound(trading)
 
 

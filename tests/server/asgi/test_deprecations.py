@@ -9,8 +9,8 @@ from litestar import Litestar, get
 from litestar.exceptions import ImproperlyConfiguredException
 from litestar.params import FromPath
 
-from aitbc.kernel.http.app import app_options, check_routes
 from aitbc.kernel.http.deprecation import Deprecated
+from aitbc.server.asgi.app_options import app_options, check_routes
 from aitbc.server.asgi.boundary import Boundary, Limits
 from aitbc.server.asgi.deprecations import Deprecations, deprecated_routes
 from aitbc.server.asgi.openapi import document

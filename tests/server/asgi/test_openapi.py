@@ -6,8 +6,8 @@ import pytest
 from litestar import Litestar, get
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from aitbc.kernel.http.app import app_options
 from aitbc.kernel.primitives.errors import AppError
+from aitbc.server.asgi.app_options import app_options
 from aitbc.server.asgi.openapi import advice, catalogued, document
 from tests.kernel.shop import Shelf, shop
 

@@ -11,12 +11,12 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from aitbc.kernel.crypto.api_key import new_key
 from aitbc.kernel.database.unit_of_work import Target
-from aitbc.kernel.http.app import handlers
 from aitbc.kernel.identity.principal import PUBLIC
 from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.ids import new_id
 from aitbc.kernel.primitives.version import this_build
 from aitbc.kernel.telemetry.metrics import Metrics
+from aitbc.server.asgi.app_options import handlers
 from aitbc.server.config.placement import LEGACY_COORDINATOR_PREFIX, LEGACY_PREFIXES
 from aitbc.server.runtime.application import litestar
 from tests.app import TestApp, running_app

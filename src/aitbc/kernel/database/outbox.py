@@ -68,9 +68,12 @@ def outbox_values(
 ) -> list[dict[str, Any]]:
     """The outbox rows of events; `delay` keeps the relay from them while direct delivery is tried first.
 
+    What is delayed is due at the whole second before, so that the relay delivers in one round what came in one second.
+
     `requests` holds the request id of each event, where that is not the request that this task serves.
     """
     at = now()
+    due_at = (at + delay).replace(microsecond=0) if delay else at
     request_ids = [current_request_id()] * len(events) if requests is None else requests
     return [
         {
@@ -79,7 +82,7 @@ def outbox_values(
             "body": encode(event),
             "request_id": request_id,
             "created_at": at,
-            "due_at": at + delay,
+            "due_at": due_at,
             "attempts": 0,
         }
         for event, request_id in zip(events, request_ids, strict=True)

@@ -10,7 +10,7 @@ from contextlib import suppress
 from time import monotonic
 from typing import Any
 
-from aitbc.kernel.database.connect import connect
+from aitbc.kernel.database.pipeline import connect_wired
 from aitbc.kernel.database.target import Connection as Connection
 
 KEPT_PLANS = {
@@ -49,7 +49,7 @@ class RawPool:
         try:
             connection = self._idle_connection()
             if connection is None:
-                connection = await connect(self._arguments)
+                connection = await connect_wired(self._arguments)
         except BaseException:
             self._semaphore.release()
             raise

@@ -8,7 +8,6 @@ from uuid import UUID
 
 import asyncpg
 import msgspec
-from asyncpg.transaction import Transaction
 from msgspec import Struct
 from sqlalchemy import Dialect, Table, Uuid, insert, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
@@ -21,6 +20,7 @@ from sqlalchemy.types import TypeDecorator
 from aitbc.kernel.database.connect import connect
 from aitbc.kernel.database.idempotency import IdempotencyKey, IdempotencyKeyReused
 from aitbc.kernel.database.outbox import Event, outbox_values
+from aitbc.kernel.database.pipeline import Transaction
 from aitbc.kernel.database.raw_pool import Connection as Connection
 from aitbc.kernel.database.raw_pool import RawPool
 from aitbc.kernel.database.row_changes import RecordingSession, changes_of
@@ -270,23 +270,32 @@ class Database:
         finally:
             pool.release(connection)
 
+    async def is_any(self, rows: str, *values: Any) -> bool:
+        """Whether there are such rows (a table and a condition): periodic tasks ask before they look for their work."""
+        async with self.raw() as connection:
+            return bool(await connection.fetchval(f"SELECT EXISTS (SELECT FROM {rows})", *values))  # noqa: S608
+
     @asynccontextmanager
     async def raw_transaction(self) -> AsyncIterator[Connection]:
-        """A transaction on a raw connection; a connection lost while committing raises `OutcomeUnknown`."""
+        """A transaction on a raw connection; a connection lost while committing raises `OutcomeUnknown`.
+
+        It begins with its first statement, and ends with the block unless a `WriteBatch` has committed it before.
+        """
         with self._sole_transaction():
             async with self.raw() as connection:
-                transaction = connection.transaction()
+                transaction = Transaction(connection)
                 try:
-                    await transaction.start()
+                    await transaction.begin()
                     yield connection
-                except BaseException:
-                    await _abort(connection, transaction)
-                    raise
-                try:
                     await transaction.commit()
                 except BaseException as error:
+                    if not transaction.is_committing:
+                        await transaction.roll_back()
+                        raise
                     if getattr(error, "sqlstate", None) is None:
                         await self._raw().discard(connection)  # it may still be inside the transaction
+                    else:
+                        await transaction.roll_back()
                     raise translate_commit(error) or error from error
 
     @asynccontextmanager
@@ -315,14 +324,6 @@ class Database:
         if self._raw_pool is not None:
             await self._raw_pool.close()
         await self.engine.dispose()
-
-
-async def _abort(connection: Connection, transaction: Transaction) -> None:
-    """Roll back; a connection that cannot is closed, so that nobody acquires it inside a transaction."""
-    try:
-        await transaction.rollback()
-    except Exception:  # noqa: BLE001
-        connection.terminate()
 
 
 def _is_broken(error: BaseException) -> bool:

@@ -1,7 +1,7 @@
 """Cross-process wake-ups, over the bus or PostgreSQL's NOTIFY: lossy by design, so every listener also polls."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 
 from aitbc.kernel.database.unit_of_work import Database
 from aitbc.kernel.events.bus import Bus, BusMessage
@@ -27,13 +27,19 @@ class Wakeup:
         self._subject = f"news.{database.module}"
         self._channel = f"aitbc_{database.module}"
         self._to_send = asyncio.Event()
+        self._news: set[str] = set()
         self._received = asyncio.Event()
         if bus is not None:
             bus.subscribe(self._subject, self._on_message)
 
-    def notify(self) -> None:
-        """Wake the other processes soon; call it after the commit."""
+    def notify(self, *news: str) -> None:
+        """Wake the other processes soon, unless all that is new is settled before; call it after the commit."""
+        self._news.update(news or ("",))
         self._to_send.set()
+
+    def settle(self, news: Iterable[str]) -> None:
+        """Nobody elsewhere need be woken for this any more: it was taken here."""
+        self._news.difference_update(news)
 
     async def run_sender(self) -> None:
         """Send notifications until cancelled; those over the database are debounced, each in a statement of its own."""
@@ -41,9 +47,13 @@ class Wakeup:
             await self._to_send.wait()
             self._to_send.clear()
             if self._bus is not None and await self._bus.publish(self._subject, self._sender_id.encode()):
+                self._news.clear()
                 continue
             await asyncio.sleep(DEBOUNCE_SECONDS)
             self._to_send.clear()
+            if not self._news:
+                continue
+            self._news.clear()
             async with self._database.raw() as connection:
                 await connection.execute("SELECT pg_notify($1, $2)", self._channel, self._sender_id)
 

@@ -49,7 +49,11 @@ class Dialect(Struct, frozen=True):
 
 def dialect_at(dialects: Sequence[Dialect], path: str) -> Dialect | None:
     """The dialect of a path; none for the paths of the API itself."""
-    return next((dialect for dialect in dialects if f"{path}/".startswith(dialect.prefix)), None)
+    path = f"{path}/"
+    for dialect in dialects:  # of every request: a generator would cost more than the look
+        if path.startswith(dialect.prefix):
+            return dialect
+    return None
 
 
 def error_answer(scope: Any, error: AppError, request_id: str | None) -> ErrorAnswer:

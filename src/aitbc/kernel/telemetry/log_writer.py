@@ -13,7 +13,7 @@ import msgspec
 
 from aitbc.kernel.crypto.api_key import without_keys
 
-COLLECT_SECONDS = 0.02
+COLLECT_SECONDS = 0.1
 """How long lines are collected into one write."""
 QUEUE_BYTES_MAX = 8 << 20
 """Lines past this are dropped and counted, while the reader is stalled."""

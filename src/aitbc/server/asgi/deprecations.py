@@ -7,7 +7,7 @@ from litestar import Litestar
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
-from aitbc.kernel.http.app import handlers, path_pattern
+from aitbc.server.asgi.app_options import handlers, path_pattern
 
 Routes = list[tuple[str, re.Pattern[str], list[tuple[bytes, bytes]]]]
 """Method, path and headers of each deprecated route."""

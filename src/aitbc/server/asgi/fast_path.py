@@ -19,15 +19,15 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 from msgspec import Struct
 
 from aitbc.kernel.http.admission import ADMITTED, lasts, raise_if_key_ended, release_request
-from aitbc.kernel.http.app import handlers
 from aitbc.kernel.http.body import read_body
 from aitbc.kernel.http.guard import REPLAYED, Guard
-from aitbc.kernel.http.parameters import check_parameters, read_query
 from aitbc.kernel.http.problems import convert_error
 from aitbc.kernel.http.scope import MUTATING
 from aitbc.kernel.http.signature import HandlerSignature, signature_of
 from aitbc.kernel.identity.principal import PUBLIC
 from aitbc.kernel.primitives.errors import AppError, FieldError, Invalid
+from aitbc.server.asgi.app_options import handlers
+from aitbc.server.asgi.parameters import check_parameters, read_query
 
 CONTENT_TYPE = (b"content-type", b"application/json")
 REQUEST_PARAMETERS = frozenset({"who", "once", "admission", "data"})

@@ -22,7 +22,6 @@ from aitbc.kernel.database.idempotency import (
     IdempotencyKeyRequired,
     IdempotencyKeyReused,
 )
-from aitbc.kernel.http.app import handlers
 from aitbc.kernel.http.dialects import Shown
 from aitbc.kernel.http.problems import PROBLEM_TYPE, Problem, is_retryable, problem
 from aitbc.kernel.http.scope import MUTATING
@@ -51,6 +50,7 @@ from aitbc.kernel.primitives.request_errors import (
     UnknownParameter,
     UnsupportedMedia,
 )
+from aitbc.server.asgi.app_options import handlers
 from aitbc.server.asgi.openapi_examples import example_of
 from aitbc.server.asgi.openapi_parameters import described
 from aitbc.server.asgi.openapi_protocols import inlined, refusals_in_dialect

@@ -13,15 +13,6 @@ from litestar.handlers import BaseRouteHandler
 from litestar.types import ASGIApp, Scope
 
 from aitbc.kernel.database.migrations import head_of
-from aitbc.kernel.http.app import (
-    app_options,
-    check_routes,
-    handlers,
-    path_pattern,
-    raw_bodies,
-    resolve_dependencies_in_sequence,
-    waiting_routes,
-)
 from aitbc.kernel.http.dialects import Dialect, dialect_at
 from aitbc.kernel.http.guard import Guard, IdempotencyMiddleware, bearer, dependencies
 from aitbc.kernel.module import Module
@@ -35,6 +26,15 @@ from aitbc.server.admin.legacy_gateway import CoordinatorHealthRoutes, gateway_r
 from aitbc.server.admin.operations_routes import OperationsController
 from aitbc.server.admin.security_txt import security_routes
 from aitbc.server.asgi.access_log import AccessLog
+from aitbc.server.asgi.app_options import (
+    app_options,
+    check_routes,
+    handlers,
+    path_pattern,
+    raw_bodies,
+    resolve_dependencies_in_sequence,
+    waiting_routes,
+)
 from aitbc.server.asgi.boundary import Boundary, Limits, Observer
 from aitbc.server.asgi.cross_origin import CrossOrigin, Preflights
 from aitbc.server.asgi.deprecations import Deprecations, deprecated_routes

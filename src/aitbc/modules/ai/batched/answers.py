@@ -124,7 +124,7 @@ async def answer_many(
             writes.add(MARK_PAID, done, known.at)
         fresh = [one for one in results if isinstance(one, Answered) and one.is_new]
         is_due = _write(writes, fresh, known)
-        await writes.do(connection)
+        await writes.do(connection, commits=True)
     del paid[: len(done)]
     if is_due:
         database.notify_published()
@@ -148,7 +148,7 @@ async def conclude_unchecked(database: Database, jobs: Sequence[str]) -> list[Co
             writes.write(SAVE_ANSWERED, [one.job for one in concluded])
             save_attempts(writes, [attempt for one in concluded for attempt in one.attempts])
         write_concluded(writes, concluded, at)
-        await writes.do(connection)
+        await writes.do(connection, commits=True)
     return concluded
 
 

@@ -47,6 +47,8 @@ EMPTY_CHECK = LeaseCheck(text="", tokens=(), passes=0.0)
 """In a lease that is to evaluate an answer: the answer itself is read once the lease is made."""
 RUN_SECONDS_MAX = 2**31 - 1
 """No run clock is longer."""
+LANES_MAX = 2_000
+"""So many lanes' needs are kept in memory."""
 
 LANE_NEEDS = """
 SELECT l.lane, (SELECT needs FROM ai.jobs j WHERE j.lane = l.lane AND j.state = 'queued' LIMIT 1) AS needs
@@ -213,7 +215,9 @@ class Dealer:
         if strange := [lane for lane in lanes if lane not in known]:
             read = await connection.fetch(LANE_NEEDS, strange)
             known |= {row["lane"]: needs_of(row["needs"]) for row in read if row["needs"] is not None}
-        self._needs = found.lanes = known  # lanes that ran dry are forgotten
+        found.lanes = known
+        # What a lane's jobs need never changes: one that ran dry is known when it has jobs again.
+        self._needs = known if len(self._needs) > LANES_MAX else self._needs | known
         return found
 
     async def _take(
@@ -491,4 +495,4 @@ async def _save(
         )
         writes.add(statement, *columns)
     count_ended(writes, refused)
-    await writes.do(connection)
+    await writes.do(connection, commits=True)

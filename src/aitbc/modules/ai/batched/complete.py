@@ -73,7 +73,7 @@ async def complete_many(
         if done:
             writes.add(MARK_PAID, done, now())
         _save(writes, fresh)
-        await writes.do(connection)
+        await writes.do(connection, commits=True)
     del paid[: len(done)]
     return results  # these events are not due yet, so the relay need not be woken
 

@@ -4,7 +4,7 @@ By hand: what is written are sums, which no struct carries.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from uuid import UUID
 
 from aitbc.kernel.database.unit_of_work import Connection
@@ -27,17 +27,23 @@ RETURNING account,
     jobs - coalesce((SELECT e.jobs FROM ai.job_counts e WHERE e.account = c.account AND e.ended), 0) AS open"""
 
 
-async def count_submitted(connection: Connection, jobs: Sequence[JobValue], *, open_max: int) -> dict[str, int]:
-    """Count new jobs, by account as many as `open_max` open ones leave room for.
+def submitted_columns(jobs: Iterable[JobValue]) -> tuple[list[UUID], list[int]]:
+    """The parameters of `COUNT_SUBMITTED` for new jobs."""
+    return _columns(Counter(job.account for job in jobs))
 
-    Returns how many there was no room for.
+
+async def refuse_excess(
+    connection: Connection, jobs: Sequence[JobValue], open_jobs: Mapping[UUID, int], *, open_max: int
+) -> dict[str, int]:
+    """Count new jobs no longer, by account those for which `open_max` open ones leave no room; returns how many.
+
+    They are counted in `open_jobs`.
     """
     wanted = Counter(job.account for job in jobs)
-    rows = await connection.fetch(COUNT_SUBMITTED, *_columns(wanted))
-    excess = {ids.encode("acct", row["account"]): row["open"] - open_max for row in rows if row["open"] > open_max}
-    excess = {account: min(jobs, wanted[account]) for account, jobs in excess.items()}
+    excess = {ids.encode("acct", account): count - open_max for account, count in open_jobs.items() if count > open_max}
+    excess = {account: min(count, wanted[account]) for account, count in excess.items()}
     if excess:
-        await connection.execute(COUNT_SUBMITTED, *_columns({account: -jobs for account, jobs in excess.items()}))
+        await connection.execute(COUNT_SUBMITTED, *_columns({account: -count for account, count in excess.items()}))
     return excess
 
 

@@ -135,7 +135,7 @@ async def _keep(
     save_attempts(writes, signs)
     if new:
         writes.write(INSERT_PARTS, new)
-    await writes.do(connection)
+    await writes.do(connection, commits=not begun)
     if begun:  # alone: first signs change the same rows
         await connection.execute(BEGIN_TEXTS, begun, at)
 

@@ -85,7 +85,7 @@ async def _renew(
     writes = WriteBatch()
     save_jobs(writes, [jobs[row.job] for row in rows if row.job in jobs])
     writes.write(SAVE_RENEWALS, rows)
-    await writes.do(connection)
+    await writes.do(connection, commits=True)
     return changed
 
 

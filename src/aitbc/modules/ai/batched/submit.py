@@ -14,7 +14,7 @@ from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.errors import AppError
 from aitbc.modules.ai.api import BookingNotOpen, Job, TooManyOpenJobs
 from aitbc.modules.ai.batched.bookings import live_bookings
-from aitbc.modules.ai.batched.counts import count_submitted
+from aitbc.modules.ai.batched.counts import COUNT_SUBMITTED, refuse_excess, submitted_columns
 from aitbc.modules.ai.batched.rows import JOBS, RESULT
 from aitbc.modules.ai.models.queue import needs_of, rank_after
 from aitbc.modules.ai.models.values import JobValue
@@ -39,17 +39,20 @@ DROP_KEYS = """
 DELETE FROM ai.answers a USING unnest($1::text[], $2::text[]) AS v(account, key)
 WHERE a.account = v.account AND a.key = v.key"""
 
-# By hand: flows are tuples, found by all that they are. The tag of each, locked, and the present rank of its lane: that of the
-# lane's first job that waits in turn, one probe of the queue's index.
-LOCK_FLOWS = """
-WITH known AS (
+# By hand: new jobs are counted first, and then flows are looked up, which are tuples found by all that they are. The tag of
+# each, locked, and the present rank of its lane: that of the lane's first job that waits in turn, one probe of the queue's
+# index. Of an account without a lane the tag is how many jobs of it are open now.
+COUNT_AND_LOCK_FLOWS = f"""
+WITH counted AS ({COUNT_SUBMITTED}), known AS (
     SELECT account, lane, priority, tag FROM ai.flows
-    WHERE (account, lane, priority) IN (SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::int2[]))
+    WHERE (account, lane, priority) IN (SELECT * FROM unnest($3::uuid[], $4::uuid[], $5::int2[]))
     ORDER BY account, lane, priority FOR UPDATE)
+SELECT account, NULL::uuid AS lane, NULL::int2 AS priority, open AS tag, NULL::int8 AS rank FROM counted
+UNION ALL
 SELECT v.account, v.lane, v.priority, k.tag, (
-    SELECT j.rank FROM ai.jobs j WHERE j.lane = v.lane AND j.state = 'queued' AND j.rank >= 0 ORDER BY j.rank LIMIT 1) AS rank
-FROM unnest($1::uuid[], $2::uuid[], $3::int2[]) AS v(account, lane, priority)
-LEFT JOIN known k ON (k.account, k.lane, k.priority) = (v.account, v.lane, v.priority)"""
+    SELECT j.rank FROM ai.jobs j WHERE j.lane = v.lane AND j.state = 'queued' AND j.rank >= 0 ORDER BY j.rank LIMIT 1)
+FROM unnest($3::uuid[], $4::uuid[], $5::int2[]) AS v(account, lane, priority)
+LEFT JOIN known k ON (k.account, k.lane, k.priority) = (v.account, v.lane, v.priority)"""  # noqa: S608 - constants
 
 SAVE_FLOWS = """
 INSERT INTO ai.flows (account, lane, priority, tag, used_at)
@@ -58,6 +61,14 @@ ON CONFLICT (account, lane, priority)
     DO UPDATE SET tag = greatest(flows.tag, excluded.tag), used_at = excluded.used_at"""
 
 Flow = tuple[UUID, UUID, int]
+
+
+class _Places(Struct):
+    """Where new jobs come: what is known of their flows and lanes, and how many open jobs their accounts have now."""
+
+    tags: dict[Flow, int] = {}
+    ranks: dict[UUID, int | None] = {}
+    open_jobs: dict[UUID, int] = {}
 
 
 class Submission(Struct, frozen=True):
@@ -78,13 +89,14 @@ async def submit_many(
     async with database.raw_transaction() as connection:
         answers, fresh = await _claim_keys(connection, submissions)
         fresh = await _require_bookings(connection, submissions, fresh, answers)
-        fresh = await _admit(connection, submissions, fresh, answers, open_max)
+        places = await _places(connection, [submissions[index].job for index in fresh])
+        fresh = await _admit(connection, submissions, fresh, answers, (places, open_max))
         jobs = [submissions[index].job for index in fresh]
         if jobs:
             writes = WriteBatch()
-            await _rank(connection, writes, jobs, served)
+            _rank(places, writes, jobs, served)
             writes.write(INSERT_JOBS, jobs)
-            await writes.do(connection)
+            await writes.do(connection, commits=True)
     return answers
 
 
@@ -143,12 +155,12 @@ async def _admit(
     submissions: Sequence[Submission],
     fresh: Sequence[int],
     answers: list[Job | AppError],
-    open_max: int,
+    limit: tuple[_Places, int],
 ) -> list[int]:
     """Those of the fresh submissions that their accounts have room for, the earlier ones first."""
-    if not fresh:
-        return []
-    excess = await count_submitted(connection, [submissions[index].job for index in fresh], open_max=open_max)
+    places, open_max = limit
+    jobs = [submissions[index].job for index in fresh]
+    excess = await refuse_excess(connection, jobs, places.open_jobs, open_max=open_max)
     refused: list[Submission] = []
     admitted: list[int] = []
     for index in reversed(fresh):
@@ -189,21 +201,30 @@ async def _look_up(connection: Connection, onces: Sequence[IdempotencyKey]) -> l
     return answers
 
 
-async def _rank(
-    connection: Connection, writes: WriteBatch, jobs: Sequence[JobValue], served: Callable[[str], int]
-) -> None:
-    """Give each job its place in its lane, in the order of arrival."""
-    kinds = {job.lane: job.kind for job in jobs}
+async def _places(connection: Connection, jobs: Sequence[JobValue]) -> _Places:
+    """Count new jobs, and lock their flows."""
+    places = _Places()
+    if not jobs:
+        return places
     flows = sorted({_flow(job) for job in jobs})
-    ranks: dict[UUID, int] = {}
-    tags: dict[Flow, int] = {}
-    for row in await connection.fetch(LOCK_FLOWS, *_transposed(flows)):
-        account, lane, priority, tag, rank = row
-        ranks[lane] = served(kinds[lane]) if rank is None else rank
-        tags[account, lane, priority] = tag or 0
+    rows = await connection.fetch(COUNT_AND_LOCK_FLOWS, *submitted_columns(jobs), *_transposed(flows))
+    for account, lane, priority, tag, rank in rows:
+        if lane is None:
+            places.open_jobs[account] = tag
+        else:
+            places.ranks[lane] = rank
+            places.tags[account, lane, priority] = tag or 0
+    return places
+
+
+def _rank(places: _Places, writes: WriteBatch, jobs: Sequence[JobValue], served: Callable[[str], int]) -> None:
+    """Give each job its place in its lane, in the order of arrival."""
+    flows = sorted({_flow(job) for job in jobs})
+    tags = places.tags
     for job in jobs:
         flow = _flow(job)
-        job.rank, tags[flow] = rank_after(ranks[flow[1]], tags[flow], job.priority)
+        rank = places.ranks[flow[1]]
+        job.rank, tags[flow] = rank_after(served(job.kind) if rank is None else rank, tags[flow], job.priority)
     writes.add(SAVE_FLOWS, *_transposed(flows), [tags[flow] for flow in flows], now())
 
 

@@ -80,6 +80,9 @@ class Aliases:
         looked_at = now()
         changed = select(ModelAliasRow).order_by(ModelAliasRow.changed_at, ModelAliasRow.id)
         if self._seen_until is not None:
+            if not await self._db.is_any("ai.model_aliases WHERE changed_at > $1", self._seen_until - LATE):
+                self._seen_until = looked_at
+                return
             changed = changed.where(ModelAliasRow.changed_at > self._seen_until - LATE)
         async with self._db.reading() as session:
             rows = (await session.scalars(changed)).all()

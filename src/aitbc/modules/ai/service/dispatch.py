@@ -77,7 +77,7 @@ class Dispatch:
     async def _claim_now(self, claim: Claim) -> Sequence[Lease]:
         leases = await self._claims.do(claim)
         self._wakeups.current.note_made(claim.miner, leases)
-        self._wakeups.watched.notify(lease.job for lease in leases)
+        self._wakeups.note_taken([lease.job for lease in leases])
         return await self._with_checks(leases)
 
     async def _with_checks(self, leases: Sequence[Lease]) -> Sequence[Lease]:

@@ -9,18 +9,17 @@ from functools import partial
 
 import structlog
 from msgspec import structs
-from sqlalchemy import select
 
 from aitbc.kernel.database.batcher import Batcher
 from aitbc.kernel.database.retry import retry
 from aitbc.kernel.database.unit_of_work import Database
+from aitbc.kernel.primitives import ids
 from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.errors import AppError
 from aitbc.kernel.primitives.tasks import cancel_and_wait
 from aitbc.modules.ai.api import LeaseLost, ManyPartsKept, NotToldInParts, Parts, PartsKept, PartsTooLarge
 from aitbc.modules.ai.batched.parts import KeptParts, keep_parts
 from aitbc.modules.ai.batched.tails import BATCH_MAX, READ_PARTS, Piece, Tail, read_tails
-from aitbc.modules.ai.models.tables import PartRow
 from aitbc.modules.ai.models.values import StoredPart
 from aitbc.modules.ai.service.current_leases import CurrentLease
 from aitbc.modules.ai.service.live_parts import LiveParts
@@ -28,8 +27,10 @@ from aitbc.modules.ai.service.wakeups import Wakeups
 
 LIVE = "live"
 LOST = "lost"
-STORE_SECONDS = 0.1
+STORE_SECONDS = 0.25
 """How long parts that may wait are gathered: a transaction for all of them costs as much as one for few."""
+
+READ_TEXT = "SELECT string_agg(text, '' ORDER BY sequence) FROM ai.parts WHERE job = $1 AND token = $2"
 
 log = structlog.get_logger("aitbc.ai")
 
@@ -159,9 +160,9 @@ class OutputParts:
         """The text that an attempt has sent so far."""
         if self._unstored:
             await self.store_all()
-        query = select(PartRow.text).where(PartRow.job == job, PartRow.token == token).order_by(PartRow.sequence)
-        async with self._db.reading() as session:
-            return "".join(await session.scalars(query))
+        async with self._db.raw() as connection:
+            text = await connection.fetchval(READ_TEXT, ids.decode("job", job), token)
+        return "" if text is None else str(text)
 
     async def after(self, job: str, token: int, sequence: int) -> Sequence[StoredPart]:
         """The parts of an attempt in order, those after a sequence; up to `PIECES_MAX` of them."""

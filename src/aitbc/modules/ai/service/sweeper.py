@@ -14,7 +14,7 @@ from aitbc.kernel.primitives.clock import elapsed, now
 from aitbc.kernel.primitives.grace import Grace
 from aitbc.modules.ai.batched.clock_set_back import bring_forward
 from aitbc.modules.ai.models.checks.tiers import SAMPLED
-from aitbc.modules.ai.models.life import Ended, State, expire, give_up, lost_reason
+from aitbc.modules.ai.models.life import STOP_GRACE, Ended, State, expire, give_up, lost_reason
 from aitbc.modules.ai.models.tables import AttemptRow, JobRow
 from aitbc.modules.ai.service.attempts import Attempts
 from aitbc.modules.ai.service.rows import count_ended, job_value, publish_end
@@ -28,6 +28,11 @@ FROZEN_SECONDS = 5.0
 CLOCK_CHECK_SECONDS = 30.0
 _FIRST = "0" * 26
 
+# Most sweeps find nothing, and ask no more than this.
+DUE = """
+SELECT EXISTS (SELECT FROM ai.attempts WHERE ended IS NULL AND expires_at < $1),
+       EXISTS (SELECT FROM ai.attempts WHERE ended IS NULL AND stop_asked_at < $2),
+       EXISTS (SELECT FROM ai.jobs WHERE state = 'queued' AND expires_at <= $3)"""
 
 log = structlog.get_logger("aitbc.ai.sweeper")
 
@@ -48,9 +53,14 @@ class Sweeper:
         if self._grace.holds():  # renewals were missed; and while nobody could take a job, none expires
             await self.expire_waiting(since=self._grace.began_at)
             return
-        await self.end_lost_leases()
-        await self._stops.end_unanswered()
-        await self.expire_waiting()
+        async with self._db.raw() as connection:
+            ((lost, unanswered, late),) = await connection.fetch(DUE, now() - LATE, now() - STOP_GRACE, now())
+        if lost:
+            await self.end_lost_leases()
+        if unanswered:
+            await self._stops.end_unanswered()
+        if late:
+            await self.expire_waiting()
 
     async def _bring_forward(self) -> None:
         """Now and then: undo what a clock that was ahead put off."""

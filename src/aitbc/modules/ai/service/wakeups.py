@@ -63,7 +63,13 @@ class Wakeups:
             elif not job.preferred:
                 open_to_all.append((needs, job.id, job.account))
         self.miners.offer(open_to_all)
-        self._processes.notify()
+        # Of a quorum others are wanted, whoever takes it first.
+        self._processes.notify(*("" if is_quorum(job.verification) else job.id for job in jobs))
+
+    def note_taken(self, jobs: Sequence[str]) -> None:
+        """These jobs were leased here: watchers look again, and no miner at another process need be woken."""
+        self.watched.notify(jobs)
+        self._processes.settle(jobs)
 
     def note_ended(self, job: JobValue) -> None:
         """A lease of this job was ended: wake its miner, and what watches the job. It may wait in another process."""

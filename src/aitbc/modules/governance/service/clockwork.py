@@ -35,6 +35,8 @@ class Clockwork:
 
     async def advance(self) -> int:
         """Take every step that is due; returns how many proposals were looked at."""
+        if not await self._db.is_any("governance.proposals WHERE due_at <= $1", now()):
+            return 0
         due = select(ProposalRow.id, ProposalRow.state).where(ProposalRow.due_at <= now())
         async with self._db.reading() as session:
             found = (await session.execute(due.order_by(ProposalRow.due_at, ProposalRow.id).limit(AT_ONCE))).all()

@@ -96,6 +96,8 @@ class Moves:
 
     async def run_due(self) -> int:
         """Move all that is due; returns how much did."""
+        if not await self._db.is_any("governance.moves WHERE state = 'due' AND due_at <= $1", now()):
+            return 0
         due = select(MoveRow.id).where(MoveRow.state == "due", MoveRow.due_at <= now())
         async with self._db.reading() as session:
             found = (await session.scalars(due.order_by(MoveRow.due_at, MoveRow.id).limit(AT_ONCE))).all()

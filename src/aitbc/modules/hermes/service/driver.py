@@ -61,6 +61,8 @@ class Driver:
 
     async def drive_due(self) -> None:
         """Drive on every run whose time it is."""
+        if not await self._db.is_any("hermes.runs WHERE ended_at IS NULL AND due_at <= $1", now()):
+            return
         due = select(RunRow.id).where(RunRow.ended_at.is_(None), RunRow.due_at <= now()).order_by(RunRow.due_at)
         async with self._db.reading() as session:
             runs = (await session.scalars(due.limit(PAGE))).all()

@@ -69,6 +69,8 @@ class AgentMessages:
     async def send_due(self) -> None:
         """Send the first message of each queue, where its time has come, until none is left or one fails."""
         for _ in range(PAGE):
+            if not await self._db.is_any("hermes.messages WHERE state = 'queued' AND due_at <= $1", now()):
+                return
             first = (
                 select(MessageRow)
                 .ext(distinct_on(MessageRow.queue))

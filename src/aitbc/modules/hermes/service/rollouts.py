@@ -24,6 +24,8 @@ class Rollouts:
 
     async def roll_due(self) -> None:
         """Move on each deployment of which something is left to do."""
+        if not await self._db.is_any("hermes.deployments WHERE state NOT IN ('failed', 'ended')"):
+            return
         behind = exists().where(
             PlacementRow.deployment == DeploymentRow.id,
             PlacementRow.is_wanted,

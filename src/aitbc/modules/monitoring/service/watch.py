@@ -60,9 +60,8 @@ class Watch:
         """Take the monitors that are due, and put each off by its interval, so that nobody else takes it."""
         at = now()
         waiting = (MonitorRow.removed_at.is_(None), MonitorRow.due_at <= at)
-        async with self._db.reading() as session:  # most ticks find nothing, and take no transaction
-            if await session.scalar(select(MonitorRow.id).where(*waiting).limit(1)) is None:
-                return []
+        if not await self._db.is_any("monitoring.monitors WHERE removed_at IS NULL AND due_at <= $1", at):
+            return []
         free = IN_FLIGHT_MAX - len(self._in_flight)
         async with self._db.unit_of_work() as uow:
             due = select(MonitorRow).where(*waiting)

@@ -43,6 +43,10 @@ class Pipeline:
 
     async def run(self) -> None:
         """Look at what waits."""
+        if not await self._db.is_any(
+            "plugins.versions WHERE state IN ('received', 'errored', 'validating', 'scanning')"
+        ):
+            return
         at = now()
         row = VersionRow
         waits = or_(

@@ -63,6 +63,8 @@ class Blocks:
 
     async def seal(self) -> int:
         """Seal everything that waits; returns how many records were sealed."""
+        if not await self._database.is_any("trading.unsealed"):
+            return 0
         sealed = 0
         while True:
             count = await self._seal_one()

@@ -40,6 +40,8 @@ class Batchwork:
 
     async def drive(self) -> None:
         """Drive every open batch on by a step."""
+        if not await self._db.is_any("ai.batches WHERE ended_at IS NULL"):
+            return
         wanted = select(BatchRow).where(BatchRow.ended_at.is_(None)).order_by(BatchRow.id).limit(PAGE)
         async with self._db.reading() as session:
             batches = (await session.scalars(wanted)).all()

@@ -71,7 +71,7 @@ class StudyDriver:
     async def drive_open(self) -> None:
         """Drive on every study that has not ended. A periodic task of one process; safe to break off anywhere."""
         after = ""
-        while True:
+        while after or await self._db.is_any("ai.studies WHERE ended_at IS NULL"):
             wanted = select(StudyRow.id).where(StudyRow.ended_at.is_(None)).order_by(StudyRow.id).limit(PAGE)
             async with self._db.reading() as session:
                 found = list(await session.scalars(wanted.where(StudyRow.id > after) if after else wanted))

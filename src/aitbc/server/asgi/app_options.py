@@ -17,10 +17,10 @@ from litestar.routes import HTTPRoute
 from aitbc.kernel.http.admission import lasts
 from aitbc.kernel.http.body import StrictBody
 from aitbc.kernel.http.dialects import answer_error
-from aitbc.kernel.http.parameters import check_parameters
 from aitbc.kernel.http.scope import MUTATING
 from aitbc.kernel.http.signature import HandlerSignature, signature_of
 from aitbc.kernel.identity.principal import PUBLIC
+from aitbc.server.asgi.parameters import check_parameters
 
 WAIT_NAMES = frozenset({"seconds", "wait_seconds", "max_wait_seconds"})
 """What parameters and fields are called that say how long a request may wait."""
@@ -92,13 +92,18 @@ def resolve_dependencies_in_sequence(app: Litestar) -> None:
 
 def raw_bodies(app: Litestar) -> Callable[[str, str], int | None]:
     """A function of method and path: the size limit of a non-JSON body, from `opt["raw_body_bytes"]`, or none."""
-    routes: list[tuple[str, re.Pattern[str], int]] = []
+    limits: dict[str, dict[str, int]] = defaultdict(dict)
     for handler, path, methods in handlers(app):
         if (limit := handler.opt.get("raw_body_bytes")) is not None:
-            routes += [(method, path_pattern(path), limit) for method in methods]
+            for method in methods:
+                limits[method][path_pattern(path).pattern] = limit
+    patterns = {method: re.compile("|".join(f"({one})" for one in found)) for method, found in limits.items()}
+    in_order = {method: tuple(found.values()) for method, found in limits.items()}
 
     def limit_of(method: str, path: str) -> int | None:
-        return next((limit for verb, pattern, limit in routes if verb == method and pattern.match(path)), None)
+        pattern = patterns.get(method)
+        found = None if pattern is None else pattern.match(path)
+        return None if found is None or found.lastindex is None else in_order[method][found.lastindex - 1]
 
     return limit_of
 
