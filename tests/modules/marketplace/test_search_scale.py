@@ -1,5 +1,10 @@
 """A page of a search reads about as much among very many offers as among few: it follows an index in its order."""
 
+import os
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,10 +15,13 @@ from aitbc.kernel.primitives.clock import now
 from aitbc.modules.marketplace.service.search import Search, page_query
 from tests.modules.gpu.make import Fleet
 from tests.modules.marketplace.make import market_of
-from tests.scale import scaled
+from tests.scale import only_in_full, scaled
 
 pytestmark = pytest.mark.anyio
 FEW, MANY = 1_000, scaled(20_000, 100_000)
+PAGES = 100
+"""So many pages are measured: one is over before the kernel has counted anything."""
+BACKENDS = "SELECT pid FROM pg_stat_activity WHERE datname = current_database()"
 GROWS_AT_MOST = 3.0
 SEARCHES = [
     Search(expression="", sort="price"),
@@ -71,6 +79,40 @@ async def fill(fleet: Fleet, first: int, last: int) -> None:
     """Put offers on sale, and let the planner know."""
     await fleet.sql(FILL, first, last)
     await fleet.sql("ANALYZE marketplace.offers")
+
+
+async def cpu_of(fleet: Fleet, search: Search) -> float:
+    """How many seconds of CPU a page takes, of this process and of its database's."""
+    find = market_of(fleet).market_search.find
+    await find(search)
+    before = _database_ticks(await fleet.sql(BACKENDS)), time.process_time()
+    for _ in range(PAGES):
+        assert len(await find(search)) == search.limit
+    after = _database_ticks(await fleet.sql(BACKENDS)), time.process_time()
+    ticks = sum(count - before[0].get(process, 0) for process, count in after[0].items())
+    return (ticks / os.sysconf("SC_CLK_TCK") + after[1] - before[1]) / PAGES
+
+
+def _database_ticks(backends: Sequence[Any]) -> dict[int, int]:
+    """How much CPU each process of the database has had, in ticks of the kernel."""
+    found = {}
+    for backend in backends:
+        with suppress(FileNotFoundError):
+            told = Path(f"/proc/{backend['pid']}/stat").read_text().rpartition(")")[2].split()
+            found[backend["pid"]] = int(told[11]) + int(told[12])
+    return found
+
+
+@only_in_full
+@pytest.mark.timeout(600)
+async def test_a_page_among_many_offers_takes_at_most_thrice_the_cpu_of_one_among_few(fleet: Fleet) -> None:
+    await fleet.sql("TRUNCATE marketplace.offers CASCADE")
+    await fill(fleet, 1, FEW)
+    few = [await cpu_of(fleet, search) for search in SEARCHES]
+    await fill(fleet, FEW + 1, MANY)
+    many = [await cpu_of(fleet, search) for search in SEARCHES]
+    grown = {f"{one.expression} by {one.sort}": (a, b) for one, a, b in zip(SEARCHES, few, many, strict=True)}
+    assert all(after <= GROWS_AT_MOST * before for before, after in grown.values()), grown
 
 
 async def test_a_page_among_many_offers_reads_little_more_than_one_among_few(fleet: Fleet) -> None:
