@@ -11,7 +11,7 @@ FUNCTION_LINES_MAX = 70
 SOURCE = python_files("src", "cli", "tools")
 SHARED_FILE_LINES_MAX = 400
 SHARED_FUNCTION_LINES_P90 = 19
-KERNEL_LINES_MAX = 11_900
+KERNEL_LINES_MAX = 12_000
 PACKAGES = {
     "src/aitbc/kernel": {
         "crypto",
