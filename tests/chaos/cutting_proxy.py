@@ -2,15 +2,19 @@
 
 import asyncio
 import struct
+import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 
 from msgspec.structs import replace
 
 from aitbc.kernel.database.unit_of_work import Target
 from aitbc.kernel.primitives.tasks import cancel_and_wait
 
-COMMIT = b"COMMIT;\x00"
+COMMITS = (b"Q\0\0\0\x0bCOMMIT\0", b"Q\0\0\0\x0cCOMMIT;\0", b"\0COMMIT\0\0\0")
+"""A statement of its own, as our two ways to the data write it, and what goes with the last statement."""
+READY = b"Z\0\0\0\5"
 
 
 class CuttingProxy:
@@ -40,13 +44,13 @@ class CuttingProxy:
             role = words[words.index(b"user") + 1].decode() if b"user" in words else "nobody: it cancels a statement"
             downstream.write(head + start)
             while data := await reader.read(65_536):
-                if COMMIT in data and self._armed is not None and self._armed[0] == role:
+                if any(commit in data for commit in COMMITS) and self._armed is not None and self._armed[0] == role:
                     arrives, self._armed = self._armed[1], None
                     self.cuts += 1
                     await cancel_and_wait([answers])
                     if arrives:
                         downstream.write(data)
-                        await upstream.read(65_536)  # it is done
+                        await _done(upstream)
                     return
                 downstream.write(data)
         except (OSError, asyncio.IncompleteReadError):
@@ -57,6 +61,13 @@ class CuttingProxy:
                 one.close()
 
 
+async def _done(reader: asyncio.StreamReader) -> None:
+    """Until the database is ready for the next statement."""
+    told = b""
+    while READY not in told and (data := await reader.read(65_536)):
+        told += data
+
+
 async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     with suppress(OSError):
         while data := await reader.read(65_536):
@@ -65,10 +76,15 @@ async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -
 
 
 @asynccontextmanager
-async def cutting(target: Target) -> AsyncIterator[tuple[CuttingProxy, Target]]:
-    """The proxy before a database, and the way through it."""
+async def cutting(target: Target, *, by_tcp: bool) -> AsyncIterator[tuple[CuttingProxy, Target]]:
+    """The proxy before a database, and the way through it: a Unix socket, where COMMIT goes with a statement, or TCP."""
     proxy = CuttingProxy(target)
-    server = await asyncio.start_server(proxy.serve, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    async with server:
-        yield proxy, replace(target, host="127.0.0.1", port=port)
+    with tempfile.TemporaryDirectory(prefix="cut") as folder:
+        if by_tcp:
+            server = await asyncio.start_server(proxy.serve, "127.0.0.1", 0)
+            way = replace(target, host="127.0.0.1", port=server.sockets[0].getsockname()[1])
+        else:
+            server = await asyncio.start_unix_server(proxy.serve, Path(folder, f".s.PGSQL.{target.port}"))
+            way = replace(target, host=folder)
+        async with server:
+            yield proxy, way

@@ -22,11 +22,14 @@ from tests.scale import scaled
 JOB = {"kind": "embed", "input": {"texts": ["hello"]}, "max_price": "0.05"}
 
 
-@pytest.fixture
-async def app(new_database: Callable[[], Target], tmp_path: Path) -> AsyncIterator[tuple[TestApp, CuttingProxy]]:
+@pytest.fixture(params=scaled(["socket"], ["socket", "tcp"]))
+async def app(
+    request: pytest.FixtureRequest, new_database: Callable[[], Target], tmp_path: Path
+) -> AsyncIterator[tuple[TestApp, CuttingProxy]]:
     """The house behind a proxy that can cut."""
     tables = {"ai": AiSettings(grace_seconds=0)}
-    async with cutting(new_database()) as (proxy, way), running_app(way, tmp_path, tables=tables) as app:
+    way_in = cutting(new_database(), by_tcp=request.param == "tcp")
+    async with way_in as (proxy, way), running_app(way, tmp_path, tables=tables) as app:
         yield app, proxy
         proxy.disarm()
     clock.reset()

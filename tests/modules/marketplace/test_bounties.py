@@ -7,9 +7,11 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
 from aitbc.kernel.database.unit_of_work import Target
 from aitbc.kernel.primitives import money
+from aitbc.modules.marketplace.models.bounties import BountyRow
 from aitbc.modules.marketplace.service.bounties import Purse
 from aitbc.modules.marketplace.service.settings import MarketplaceSettings
 from tests.app import Caller
@@ -107,6 +109,29 @@ async def test_the_first_that_serves_what_jobs_wait_for_is_paid_once_and_loading
     assert Decimal(paid["amount"]) < income < Decimal(paid["amount"]) + Decimal("0.001") and first == 1
     moved = (await buyer.get(f"/api/v1/trading/transactions/{paid['transaction']}")).json()
     assert (moved["kind"], moved["reference"]) == ("rent", paid["id"])
+    await audited(fleet)
+
+
+async def test_what_was_earned_is_paid_though_its_hold_is_over(fleet: Fleet) -> None:
+    model, market = f"cold-{uuid.uuid4().hex}", market_of(fleet)
+    await gone(fleet, model)
+    owner, buyer = await fleet.owner(), await fleet.owner(funds="1")
+    await wait_for(fleet, buyer, model)
+    await market.keep_bounties()
+    await market.keep_bounties()
+    [bounty] = await bounties(buyer, model)
+    assert bounty["state"] == "open"
+    rig = await fleet.rig(owner, models={"embed": [model]})
+    await heard(fleet, rig, "online")
+    await serve(rig, model)
+    async with market.market_bounties._database.reading() as session:
+        hold = await session.scalar(select(BountyRow.hold).where(BountyRow.id == bounty["id"]))
+    await fleet.stage.service("trading").void(hold, "expired")
+    for _ in range(2):
+        await market.keep_bounties()
+    [paid] = await bounties(buyer, model)
+    assert (paid["state"], paid["miner"]) == ("paid", rig.id)
+    assert await earned(fleet, owner) > Decimal(paid["amount"])
     await audited(fleet)
 
 

@@ -145,21 +145,20 @@ class Bounties:
 
     async def _hold(self, row: BountyRow) -> None:
         """Hold what it can become; where the account has too little, there is no bounty."""
-        command = PlaceHold(
-            hold=row.hold,
-            payer=row.payer,
-            amount_units=row.held_units,
-            expires_at=row.created_at + HELD_FOR,
-            reference=row.id,
-            fee_basis_points=0,
-        )
         try:
-            await self._trading.hold(command)
+            await self._trading.hold(self._promise(row, row.hold, row.held_units))
         except InsufficientFunds:
             log.warning("bounty_without_money", kind=row.kind, model=row.model)
             await self._move(row, "withdrawn", ended_at=now())
         else:
             await self._move(row, "open")
+
+    @staticmethod
+    def _promise(row: BountyRow, hold: str, amount: int) -> PlaceHold:
+        until = (now() if row.state == "paying" else row.created_at) + HELD_FOR
+        return PlaceHold(
+            hold=hold, payer=row.payer, amount_units=amount, expires_at=until, reference=row.id, fee_basis_points=0
+        )
 
     @retrying
     async def _claim(self, bounty: str, first: ReceiptParties) -> None:
@@ -181,8 +180,18 @@ class Bounties:
             price_units=row.amount_units,
             reason="served a model that jobs waited for",
         )
-        paid = await self._trading.pay_rent(command)
-        await self._move(row, "paid", transaction=paid.transaction, ended_at=now())
+        try:
+            paid = await self._trading.pay_rent(command)
+        except (HoldNotFound, HoldNotOpen):  # it expired before it was paid: what was promised is held once more
+            await self._hold_again(row)
+        else:
+            await self._move(row, "paid", transaction=paid.transaction, ended_at=now())
+
+    async def _hold_again(self, row: BountyRow) -> None:
+        """Hold what was earned, for the next round to pay; one that this process does not get to name expires."""
+        hold = ids.new_id("hold")
+        await self._trading.hold(self._promise(row, hold, row.amount_units))
+        await self._move(row, "paying", hold=hold)
 
     async def _withdraw(self, row: BountyRow) -> None:
         """End a bounty whose jobs are over, and none of them was done by anybody."""
