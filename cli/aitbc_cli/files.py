@@ -24,6 +24,11 @@ def read(name: str, *, bytes_max: int) -> bytes:
     return content
 
 
+def lines_of(text: str) -> list[str]:
+    """The lines that are not blank; they end at CR and LF alone: other ends of Unicode are parts of a text."""
+    return [line for line in text.replace("\r\n", "\n").replace("\r", "\n").split("\n") if line.strip()]
+
+
 @contextmanager
 def opened(path: Path) -> Iterator[BinaryIO]:
     """A file to read. Raises `Stop` where it cannot be."""

@@ -56,7 +56,7 @@ def lines() -> list[str]:
     from aitbc_cli import files
 
     text = text_of(files.read(files.STANDARD, bytes_max=INPUT_BYTES_MAX), "standard input")
-    return [line for line in text.splitlines() if line.strip()]
+    return files.lines_of(text)
 
 
 def text_of(content: bytes, name: str) -> str:

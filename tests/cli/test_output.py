@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aitbc_cli import files
 from aitbc_cli.exits import Stop
 from aitbc_cli.output import Column, Output, column, columns, dump, width
 from aitbc_cli.terminal import safe
@@ -133,3 +134,8 @@ def test_colour_only_paints(monkeypatch: pytest.MonkeyPatch) -> None:
     assert painted.replace("\x1b[32m", "").replace("\x1b[1m", "").replace("\x1b[0m", "") == plain
     monkeypatch.setenv("NO_COLOR", "1")
     assert printed("table", rows, shown) == plain
+
+
+def test_a_text_that_is_read_ends_with_its_line_and_at_nothing_else() -> None:
+    found = files.lines_of("one\u2028two\x0cthree\r\n\n  \n four\rfive\x85\n")
+    assert found == ["one\u2028two\x0cthree", " four", "five\x85"]

@@ -120,8 +120,7 @@ def _measured(engine: str, against: str | None, prompts: list[str]) -> list[list
 def _prompts(file: str | None) -> list[str]:
     if file is None:
         return list(engine_probe.PROMPTS)
-    lines = files.read(file, bytes_max=PROMPTS_BYTES_MAX).decode("utf-8", "replace").splitlines()
-    return [line for line in lines if line.strip()][:PROMPTS_MAX]
+    return files.lines_of(files.read(file, bytes_max=PROMPTS_BYTES_MAX).decode("utf-8", "replace"))[:PROMPTS_MAX]
 
 
 def _tolerance(file: str) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 import structlog
 
+from aitbc.kernel.http.event_data import one_line
 from aitbc.kernel.primitives.errors import AppError
 from aitbc.kernel.primitives.tasks import cancel_and_wait
 from aitbc.web.api_client import target_of
@@ -169,4 +170,4 @@ class Feed:
 
 def _event(name: str, data: Any, number: int | None = None) -> bytes:
     place = b"" if number is None else f"id: {number}\n".encode()
-    return place + f"event: {name}\n".encode() + b"data: " + msgspec.json.encode(data) + b"\n\n"
+    return place + f"event: {name}\n".encode() + b"data: " + one_line(msgspec.json.encode(data)) + b"\n\n"

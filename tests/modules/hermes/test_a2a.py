@@ -28,6 +28,8 @@ from tests.modules.hermes.make import Town, approval, handing_on, registered, sk
 
 pytestmark = pytest.mark.anyio
 BINDINGS = ("JSONRPC", "HTTP+JSON")
+PARAGRAPHS = "go\u2028on\u2029and on\x85"
+"""With the line ends of Unicode, at which this client splits what a stream tells."""
 
 
 @pytest.fixture
@@ -151,7 +153,7 @@ async def test_a_stream_tells_what_becomes_of_a_task(town: Town, buyer: Caller, 
         async def stream(events: AsyncIterator[pb.StreamResponse]) -> list[pb.StreamResponse]:
             return [event async for event in events]
 
-        following = asyncio.create_task(stream(client.send_message(said("go"))))
+        following = asyncio.create_task(stream(client.send_message(said(PARAGRAPHS))))
         for _ in range(200):
             await town.step(1)
             if following.done():
@@ -163,6 +165,7 @@ async def test_a_stream_tells_what_becomes_of_a_task(town: Town, buyer: Caller, 
         assert told[-1].status_update.status.state == pb.TASK_STATE_INPUT_REQUIRED
         again = await stream(client.subscribe(pb.SubscribeToTaskRequest(id=task)))
         assert again[0].task.status.state == pb.TASK_STATE_INPUT_REQUIRED
+        assert again[0].task.history[0].parts[0].text == PARAGRAPHS
 
 
 async def test_what_is_malformed_is_refused_in_the_callers_dialect(town: Town, buyer: Caller) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
+from aitbc.kernel.http.event_data import one_line
 from aitbc.modules.ai.models.kinds.chat import ChatOutput, Choice
 from aitbc.modules.ai.protocols.attended import receipt_of
 from aitbc.modules.ai.protocols.counted import Tokens, tokens_of
@@ -42,7 +43,7 @@ class ChatAnswer:
 
     def text(self, text: str) -> bytes:
         """A chunk with text of the first answer."""
-        return self._before_text + encoder.encode(text) + self._after_text
+        return self._before_text + one_line(encoder.encode(text)) + self._after_text
 
     def ending(self, ended: Ended, output: ChatOutput, told: int) -> Iterator[bytes]:
         """The chunks after the text that was told, so many characters of it; the last has what was used."""

@@ -11,6 +11,7 @@ from litestar.response import Stream
 from msgspec import Meta
 
 from aitbc.kernel.database.idempotency import IdempotencyKey
+from aitbc.kernel.http.event_data import one_line
 from aitbc.kernel.http.positions import after_id
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives.pagination import Cursor, InvalidCursor, Limit, Page, decode_cursor
@@ -243,4 +244,6 @@ async def event_stream(events: AsyncIterator[JobEvent]) -> AsyncIterator[bytes]:
             yield b": heartbeat\n\n"
             continue
         place = f"id: {event.id}\n" if event.id is not None else ""
-        yield f"{place}event: {event.event}\n".encode() + b"data: " + msgspec.json.encode(event.data) + b"\n\n"
+        yield (
+            f"{place}event: {event.event}\n".encode() + b"data: " + one_line(msgspec.json.encode(event.data)) + b"\n\n"
+        )

@@ -7,6 +7,7 @@ from typing import Any
 from litestar import Request, Response
 from litestar.response import Stream
 
+from aitbc.kernel.http.event_data import one_line
 from aitbc.kernel.primitives.errors import AppError
 from aitbc.modules.hermes.models.a2a import VERSION
 from aitbc.modules.hermes.protocols.errors import (
@@ -99,4 +100,4 @@ def _stream(
 
 
 def _data(value: dict[str, Any]) -> bytes:
-    return b"data: " + encoded(value) + b"\n\n"
+    return b"data: " + one_line(encoded(value)) + b"\n\n"
