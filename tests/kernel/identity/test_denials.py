@@ -2,13 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from aitbc.kernel.database.unit_of_work import Database, Target
+from aitbc.kernel.database.unit_of_work import Connection, Database, Target
 from aitbc.kernel.identity.denials import ACTION, QUEUE_MAX, WINDOWS_MAX, Denials
 from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.identity.tables import Base
@@ -164,6 +165,35 @@ async def test_a_refusal_waits_for_no_database(stage: TestApp, monkeypatch: pyte
             await denials.write()
     assert len(await told(stage, who.principal.key, 1)) == 1
     await away.close()
+
+
+class SlowToReturn:
+    """A database whose connections take a moment to be given back."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self.has_written = asyncio.Event()
+
+    @asynccontextmanager
+    async def raw(self, *, writes: bool) -> AsyncIterator[Connection]:
+        """A connection."""
+        async with self._database.raw(writes=writes) as connection:
+            yield connection
+            self.has_written.set()
+            await asyncio.sleep(0.05)
+
+
+async def test_who_is_stopped_just_after_it_wrote_does_not_write_again(stage: TestApp) -> None:
+    database, key = SlowToReturn(stage.runtime.platform.kernel), new_id("key")
+    denials = Denials(cast(Database, database))
+    running = asyncio.create_task(denials.run())
+    denials.record(Principal(new_id("acct"), key, "live", frozenset()), "jobs:read", "GET /")
+    async with asyncio.timeout(30):
+        await database.has_written.wait()
+    running.cancel()
+    await asyncio.wait({running})
+    await denials.close()
+    assert [entry["details"]["times"] for entry in await refusals(stage, key)] == [1]
 
 
 async def test_what_waits_and_what_is_windows_is_bounded() -> None:

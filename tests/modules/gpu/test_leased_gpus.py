@@ -118,7 +118,13 @@ async def leased_now(fleet: Fleet, owner: Caller, buyer: Caller, region: str, ri
         if {one["filter"]: one["after"] for one in explained["filters"]}["gpus"] == 1:
             break
         await asyncio.sleep(0.05)
-    found = [rig.id for rig in rigs for _ in (await rig.poll())["leases"]]
+    found: list[str] = []
+    for _ in range(400):  # the last miner may be heard of later than the one before it is given up
+        found += [rig.id for rig in rigs for _ in (await rig.poll())["leases"]]
+        if found:
+            break
+        await asyncio.sleep(0.05)
+    found += [rig.id for rig in rigs for _ in (await rig.poll())["leases"]]
     for job in jobs:
         await buyer.post(f"/api/v1/ai/jobs/{job}/cancel")
     return found

@@ -15,7 +15,7 @@ from aitbc.kernel.identity.principal import Principal
 from aitbc.kernel.primitives.clock import now
 from aitbc.kernel.primitives.errors import AppError
 from aitbc.kernel.primitives.request_id import current_request_id
-from aitbc.kernel.primitives.tasks import is_set_within
+from aitbc.kernel.primitives.tasks import finish, is_set_within
 
 ACTION = "access.refuse"
 WINDOW = timedelta(minutes=1)
@@ -103,7 +103,7 @@ class Denials:
             await is_set_within(self._wake, RETRY_SECONDS)
             self._wake.clear()
             try:
-                await self.write()
+                await finish(self.write())  # broken off, they would be written again though they are there
             except Exception as error:  # noqa: BLE001 - whatever it is, they are written when it is over
                 reason = error.message if isinstance(error, AppError) else repr(error)
                 log.warning("denials_delayed", rows=len(self._queue), reason=reason)
